@@ -1,0 +1,18 @@
+"""Update rules for large batches: one engine with a scale, one short file a method.
+
+Example:
+    >>> import torch
+    >>> weight = torch.nn.Parameter(torch.ones(4))
+    >>> optimizer = SNGM([weight], lr=0.5, momentum=0.9)
+    >>> weight.sum().backward()
+    >>> optimizer.step()
+    >>> weight.data  # the gradient has norm 2: each element moves by 0.5 / 2
+    tensor([0.7500, 0.7500, 0.7500, 0.7500])
+"""
+
+from .bucket import Bucket
+from .engine import ScaledMomentum
+from .lars import LARS
+from .sngm import SNGM
+
+__all__ = ["LARS", "SNGM", "Bucket", "ScaledMomentum"]
