@@ -1,0 +1,27 @@
+"""Training with large batches without losing accuracy.
+
+A **worker** is whatever computes one gradient g_i: one micro-batch of an accumulation loop or one
+process of a data-parallel group. :class:`Workers` gives each worker its own weights, keeps each
+worker's own gradient and leaves their mean in ``p.grad`` for any optimizer.
+"""
+
+from . import schedule
+from .contracts import Perturbation, Point
+from .optim import LARS, SNGM
+from .perturb import GNC, RNC, Switch
+from .workers import Worker, Workers
+
+__all__ = [
+    "GNC",
+    "LARS",
+    "RNC",
+    "SNGM",
+    "Perturbation",
+    "Point",
+    "Switch",
+    "Worker",
+    "Workers",
+    "schedule",
+]
+
+__version__ = "0.1.0"

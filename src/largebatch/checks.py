@@ -1,0 +1,103 @@
+"""What Workers refuses, each with what was required, what was given and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from .contracts import Perturbation
+from .memory import DTYPES
+
+__all__ = [
+    "check_arguments",
+    "check_gradients",
+    "check_offsets",
+    "check_ownership",
+    "check_weight",
+    "one_number",
+]
+
+
+def check_arguments(
+    perturb: Perturbation | None, count: int, noise_dtype: torch.dtype | None, reduction: str
+) -> None:
+    """Raise where an argument of Workers is of a kind or size that cannot work."""
+    if not isinstance(count, int) or count < 1:
+        raise ValueError(f"Workers needs a whole count of at least 1, got count={count!r}")
+    if perturb is not None and not isinstance(perturb, Perturbation):
+        raise TypeError(
+            f"perturb must be a perturbation such as largebatch.GNC(alpha=0.1), got {perturb!r}"
+        )
+    if perturb is not None and count < perturb.least_workers:
+        raise ValueError(
+            f"{perturb} needs at least {perturb.least_workers} workers in all, got count={count}: "
+            "with one worker its noise is zero for ever; raise count so that each batch is shared"
+        )
+    if noise_dtype is not None and noise_dtype not in DTYPES:
+        raise ValueError(f"noise_dtype must be one of {DTYPES} or None, got {noise_dtype}")
+    if reduction not in ("mean", "sum"):
+        raise ValueError(f"reduction must be 'mean' or 'sum', got {reduction!r}")
+
+
+def check_ownership(model: nn.Module, optimizers: Sequence[Optimizer]) -> None:
+    """Raise ValueError unless the optimizers hold some of the model's parameters, each once."""
+    theirs = [id(p) for o in optimizers for group in o.param_groups for p in group["params"]]
+    twice = [name for name, p in model.named_parameters() if theirs.count(id(p)) > 1]
+    if twice:
+        raise ValueError(
+            f"each parameter belongs to one optimizer, but {twice[0]!r} is held twice: share the "
+            "parameters out among the optimizers"
+        )
+    if not set(theirs) & {id(p) for p in model.parameters()}:
+        raise ValueError(
+            "the optimizer holds none of the model's parameters: make it from this model's "
+            "parameters(), after the model was moved or wrapped"
+        )
+
+
+def check_offsets(
+    perturb: Perturbation, offsets: Sequence[Tensor | None], weights: Sequence[Tensor]
+) -> None:
+    """Raise ValueError unless there is an offset or None for each weight, of its shape."""
+    found = [None if o is None else o.shape for o in offsets]
+    if len(found) != len(weights) or any(
+        shape is not None and shape != w.shape for shape, w in zip(found, weights, strict=True)
+    ):
+        raise ValueError(
+            f"{type(perturb).__name__}.offsets must return, for each of {len(weights)} weights, "
+            f"None or a tensor of its shape, got {[s and tuple(s) for s in found]}"
+        )
+
+
+def check_weight(weight: float | Tensor) -> None:
+    """Raise ValueError for a weight that says that a worker saw nothing; tensors are not read."""
+    if not isinstance(weight, Tensor) and not 0 < weight < float("inf"):
+        raise ValueError(
+            f"a worker's weight must be above 0 and finite, got weight={weight}: leave out a "
+            "worker that has no examples"
+        )
+
+
+def check_gradients(gradients: Sequence[Tensor | None]) -> None:
+    """Raise where a worker left no gradient, or one that cannot be added up in place."""
+    if all(g is None for g in gradients):
+        raise RuntimeError(
+            "a worker must leave a gradient, but no trained parameter has one: call "
+            "loss.backward() inside the worker's `with` block"
+        )
+    if any(g is not None and g.layout != torch.strided for g in gradients):
+        raise TypeError(
+            "Workers needs dense gradients, got a sparse one: make the embedding with sparse=False"
+        )
+
+
+def one_number(loss: Any) -> Tensor:
+    """The loss as a 0-dim tensor; anything but one number is an error."""
+    if not isinstance(loss, Tensor) or loss.numel() != 1:
+        found = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
+        raise ValueError(f"fn must return the loss as one number in a tensor, got {found}")
+    return loss.reshape(())

@@ -1,0 +1,67 @@
+"""The mean over workers, in the bytes that plain gradient accumulation moves.
+
+    g = sum_i weight_i g_i / sum_i weight_i        reduction "mean"
+    g = sum_i p.grad_i                             reduction "sum"
+
+The first worker's gradients are taken over as the accumulator; the others are added to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+__all__ = ["Accumulator", "Reduction"]
+
+Reduction = Literal["mean", "sum"]
+
+
+class Accumulator:
+    """Adds the workers' gradients up and divides once."""
+
+    def __init__(self, reduction: Reduction) -> None:
+        """Start empty."""
+        self.reduction = reduction
+        self.workers = 0
+        self._weight: float | Tensor = 0.0
+        self._total: list[Tensor | None] = []
+
+    @torch.no_grad()
+    def add(self, gradients: Sequence[Tensor | None], weight: float | Tensor) -> None:
+        """Add one worker's gradients, which are taken over and may be overwritten."""
+        present = [g for g in gradients if g is not None]
+        if self.reduction == "mean" and present and not _is_one(weight):
+            torch._foreach_mul_(present, weight)
+        if self.workers == 0:
+            self._total = list(gradients)
+        else:
+            self._merge(gradients)
+        self.workers += 1
+        self._weight = self._weight + weight
+
+    def _merge(self, gradients: Sequence[Tensor | None]) -> None:
+        pairs = list(zip(self._total, gradients, strict=True))
+        both = [(t, g) for t, g in pairs if t is not None and g is not None]
+        if both:
+            torch._foreach_add_([t for t, _ in both], [g for _, g in both])
+        self._total = [g if t is None else t for t, g in pairs]
+
+    @property
+    def share(self) -> float | Tensor:
+        """How much of a mean :meth:`mean` gives: below 1 for a short group of reduction "sum"."""
+        return 1.0 if self.reduction == "mean" else self._weight
+
+    @torch.no_grad()
+    def mean(self) -> list[Tensor | None]:
+        """The combined gradient; None where no worker had one."""
+        present = [t for t in self._total if t is not None]
+        if self.reduction == "mean" and present and not _is_one(self._weight):
+            torch._foreach_div_(present, self._weight)
+        return self._total
+
+
+def _is_one(weight: float | Tensor) -> bool:
+    return not isinstance(weight, Tensor) and weight == 1

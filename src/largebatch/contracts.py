@@ -1,0 +1,120 @@
+"""What the step asks of a method: the interfaces between :mod:`largebatch.workers` and the rest.
+
+A perturbation is a description without state: given the clean weights, the rates, the number of
+the step and of the worker, and what is remembered of that worker, it says where the worker looks.
+What must be remembered it declares, and :class:`largebatch.workers.Workers` keeps it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Literal, Protocol, TypeVar
+
+from torch import Tensor
+
+__all__ = ["GradientNoise", "Listener", "Memorized", "Perturbation", "Point", "RateKind"]
+
+RateKind = Literal["global", "layer"]
+Memorized = Literal["nothing", "noise", "gradient"]
+T = TypeVar("T")
+
+
+class Point:
+    """The clean weights at which one step starts, and what follows from them for every worker.
+
+    Attributes:
+        step: number of the step, from 0.
+        weights: the perturbable weights, detached, in a fixed order. Read only.
+    """
+
+    def __init__(
+        self,
+        step: int,
+        weights: Sequence[Tensor],
+        rates: Callable[[RateKind | None], list[float | Tensor]],
+    ) -> None:
+        """Hold the weights of step ``step``; ``rates`` looks the learning rates up when asked."""
+        self.step = step
+        self.weights = weights
+        self._rates = rates
+        self._known: dict[object, object] = {}
+
+    def rates(self, kind: RateKind | None) -> list[float | Tensor]:
+        """Learning rate per weight: the group's, or with "layer" times the last step's scale."""
+        return self.once(kind, lambda: self._rates(kind))
+
+    def once(self, name: object, make: Callable[[], T]) -> T:
+        """The value of ``make()``, computed for the first worker of a step and kept for the rest.
+
+        Sound for what depends on the point alone, such as filter norms: all workers share it.
+        """
+        if name not in self._known:
+            self._known[name] = make()
+        return self._known[name]  # type: ignore[return-value]
+
+
+class Perturbation(ABC):
+    """Where a worker looks: g_i = grad f(d_i; w + offset_i).
+
+    Subclasses are finished classes, best frozen dataclasses: hashable, without state, fit for
+    several :class:`~largebatch.Workers` at once.
+    """
+
+    @abstractmethod
+    def offsets(
+        self, point: Point, worker: int, memory: Sequence[Tensor] | None
+    ) -> Sequence[Tensor | None]:
+        """Offset of each of ``point.weights``; None leaves that weight where it is.
+
+        Args:
+            point: clean weights, step and rates.
+            worker: number of the worker over all processes, from 0.
+            memory: what :meth:`remembers` asked for, one tensor per weight with its shape, in the
+                noise dtype and to be left unchanged; None before the first step.
+
+        Returns:
+            One tensor per weight, of its shape and dtype, or None.
+        """
+
+    def remembers(self, step: int) -> Memorized:
+        """What to keep of each worker from one step for the next: its gradient or gradient noise.
+
+        "noise" is omega_i = g_i - g, "gradient" is g_i itself; either costs one copy of the
+        parameters per local worker. The default is nothing.
+        """
+        return "nothing"
+
+    @property
+    def least_workers(self) -> int:
+        """Fewest workers, over all processes, with which the method does anything."""
+        return 1
+
+
+class Listener(Protocol):
+    """Sees each worker's own gradient as it arrives, and then the combined one."""
+
+    def saw(
+        self,
+        worker: int,
+        parameters: Sequence[Tensor],
+        gradients: Sequence[Tensor | None],
+        *,
+        factor: float | Tensor,
+        weight: float | Tensor,
+    ) -> None:
+        """A piece of local worker ``worker``'s gradient; None stands for zero.
+
+        ``factor`` times the tensors is the worker's g_i (it undoes loss scale and reduction).
+        The tensors are overwritten right after.
+        """
+
+    def combined(self, gradients: Sequence[Tensor | None], *, factor: float | Tensor) -> None:
+        """The mean over all workers; ``factor`` undoes the loss scale."""
+
+
+class GradientNoise(Protocol):
+    """Noise on the combined gradient, added in place by ``Workers.combine``."""
+
+    def add(self, gradients: Sequence[Tensor], step: int, scale: float | Tensor) -> None:
+        """Add the noise of step ``step`` times the loss scale ``scale`` to each gradient."""

@@ -1,0 +1,153 @@
+"""What is remembered of each worker from one step for the next, one slot per local worker.
+
+    slot_i = g_i while the step runs, then omega_i = g_i - g ("noise") or still g_i ("gradient")
+
+Bytes: count x parameters x size of the noise dtype, allocated once. Source of omega: GNC, Eq. 4.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from .contracts import Memorized
+
+__all__ = ["Memory", "bytes_needed"]
+
+DTYPES = (torch.float32, torch.bfloat16, torch.float64)
+log = logging.getLogger("largebatch")
+
+
+def bytes_needed(parameters: Sequence[Tensor], count: int, dtype: torch.dtype | None) -> int:
+    """Bytes of ``count`` slots for these parameters (dtype None: each parameter's own)."""
+    return count * sum(p.numel() * (dtype or p.dtype).itemsize for p in parameters)
+
+
+class Memory:
+    """Slots of ``count`` local workers; a :class:`~largebatch.contracts.Listener`.
+
+    Args:
+        kind: "noise" or "gradient".
+        parameters: the parameters in a fixed order.
+        count: local workers.
+        dtype: of the slots; None takes each parameter's own.
+    """
+
+    def __init__(
+        self, kind: Memorized, parameters: Sequence[Tensor], count: int, dtype: torch.dtype | None
+    ) -> None:
+        """Allocate the slots, all zero, and say how many bytes that takes."""
+        size = bytes_needed(parameters, count, dtype)
+        log.info("%d workers' %s takes %.1f MB", count, kind, size / 1e6)
+        self.kind = kind
+        self.dtype = dtype
+        self.parameters = list(parameters)
+        self.count = count
+        self._blocks: dict[int, Tensor] = {}  # by id of the parameter: (count, *its shape)
+        self.buffers = self._allocate()
+        self._ran = 0
+        self.filled = False
+
+    def _allocate(self) -> list[Tensor]:
+        sizes: dict[tuple[torch.device, torch.dtype], int] = {}
+        starts = []
+        for p in self.parameters:
+            where = (p.device, self.dtype or p.dtype)
+            starts.append((where, sizes.get(where, 0)))
+            sizes[where] = sizes.get(where, 0) + p.numel()
+        made = {
+            where: torch.zeros(self.count, size, device=where[0], dtype=where[1])
+            for where, size in sizes.items()
+        }
+        for p, (where, start) in zip(self.parameters, starts, strict=True):
+            columns = made[where].narrow(1, start, p.numel())
+            self._blocks[id(p)] = columns.view(self.count, *p.shape)
+        return list(made.values())
+
+    def fits(self, kind: Memorized, parameters: Sequence[Tensor]) -> bool:
+        """Whether this memory is of that kind, and of exactly these parameters where they are."""
+        if kind != self.kind or len(parameters) != len(self.parameters):
+            return False
+        return all(
+            a is b and a.device == self._blocks[id(b)].device
+            for a, b in zip(parameters, self.parameters, strict=True)
+        )
+
+    def of(self, worker: int) -> list[Tensor] | None:
+        """The slot of one worker as one tensor per parameter; None before the first step."""
+        return [self._slot(worker, p) for p in self.parameters] if self.filled else None
+
+    def _slot(self, worker: int, parameter: Tensor) -> Tensor:
+        return self._blocks[id(parameter)][worker]
+
+    @torch.no_grad()
+    def saw(
+        self,
+        worker: int,
+        parameters: Sequence[Tensor],
+        gradients: Sequence[Tensor | None],
+        *,
+        factor: float | Tensor,
+        weight: float | Tensor,
+    ) -> None:
+        """Store a worker's gradient in its slot, over the noise that it has looked with."""
+        slots = [self._slot(worker, p) for p in parameters]
+        for slot, gradient in zip(slots, gradients, strict=True):
+            if gradient is None:
+                slot.zero_()
+        given = [(s, g) for s, g in zip(slots, gradients, strict=True) if g is not None]
+        if given:
+            targets = [s for s, _ in given]
+            _copy_scaled(targets, [g for _, g in given], factor)
+        self._ran = max(self._ran, worker + 1)
+
+    @torch.no_grad()
+    def combined(self, gradients: Sequence[Tensor | None], *, factor: float | Tensor) -> None:
+        """Turn g_i into omega_i = g_i - g; all zero when g is not finite, without a host sync."""
+        finite = _all_finite(gradients)
+        for p, g in zip(self.parameters, gradients, strict=True):
+            if g is not None and self.kind == "noise":
+                block = self._blocks[id(p)][: self._ran]
+                block.sub_((g * factor).to(block.dtype))
+        for buffer in self.buffers:
+            # One worker's infinity would otherwise stay in the offsets for ever.
+            buffer.masked_fill_(~finite.to(buffer.device), 0.0)
+            buffer[self._ran :].zero_()
+        self._ran, self.filled = 0, True
+
+    def zero(self) -> None:
+        """Forget everything."""
+        for buffer in self.buffers:
+            buffer.zero_()
+        self._ran = 0
+
+    def restore(self, slots: Sequence[Tensor]) -> None:
+        """Take the slots over from a saved state."""
+        shapes = [tuple(b.shape) for b in self.buffers]
+        if [tuple(s.shape) for s in slots] != shapes:
+            raise ValueError(
+                f"the state's slots have shapes {[tuple(s.shape) for s in slots]}, these "
+                f"parameters need {shapes}: was it saved from another model or noise dtype?"
+            )
+        for buffer, slot in zip(self.buffers, slots, strict=True):
+            buffer.copy_(slot)
+        self.filled = True
+
+
+def _copy_scaled(targets: list[Tensor], sources: list[Tensor], factor: float | Tensor) -> None:
+    if isinstance(factor, float | int) and factor == 1:
+        torch._foreach_copy_(targets, sources)
+        return
+    # Scaled before it is rounded to the noise dtype: a loss scale must not cost it its range.
+    torch._foreach_copy_(targets, [source * factor for source in sources])
+
+
+def _all_finite(gradients: Sequence[Tensor | None]) -> Tensor:
+    present = [g for g in gradients if g is not None and g.numel()]
+    if not present:
+        return torch.tensor(True)
+    largest = torch._foreach_norm(present, float("inf"))
+    return torch.stack([norm.isfinite().to(present[0].device) for norm in largest]).all()

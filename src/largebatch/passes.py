@@ -1,0 +1,168 @@
+"""The passes of one step after another: enter a worker, capture its gradient, combine.
+
+    for i = 1..M:  look at w + offset_i  →  g_i  →  back to w  →  the memory sees g_i
+    g = mean of g_i  →  noise on g  →  p.grad
+
+:class:`largebatch.Workers` is the face of this: it shares batches out and saves the state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from .checks import check_gradients, check_offsets
+from .clean import CleanWeights, RunningStatistics
+from .combine import Accumulator
+from .contracts import Point
+from .memory import Memory
+from .norms import relative_norm
+from .rates import rates_of
+from .settings import Settings
+
+__all__ = ["Passes", "Worker"]
+
+
+@dataclass(frozen=True)
+class Worker:
+    """The pass that is running.
+
+    Attributes:
+        index: number of the worker over all processes, from 0.
+        counts: False in a pass that only looks, whose loss is not the step's.
+        last: whether the caller said that it is the step's last pass here.
+    """
+
+    index: int
+    counts: bool = True
+    last: bool | None = None
+
+
+class Passes:
+    """Runs the workers of a step one after another, and then the next step's.
+
+    Attributes:
+        step: number of the step, from 0.
+        memory: what is remembered of each worker; None where nothing is.
+        offset_to_weight_norm: of the last step's first worker, 0-dim; None without perturbation.
+        running: whether a worker is running.
+    """
+
+    def __init__(self, model: nn.Module, settings: Settings) -> None:
+        """Start at step 0 with nothing remembered."""
+        self.step = 0
+        self.memory: Memory | None = None
+        self.offset_to_weight_norm: Tensor | None = None
+        self.running = False
+        self._settings = settings
+        self._clean = CleanWeights()
+        self._statistics = RunningStatistics(model)
+        self._accumulator = Accumulator(settings.reduction)
+
+    @property
+    def ran(self) -> int:
+        """How many of the step's workers have run."""
+        return self._accumulator.workers
+
+    @contextmanager
+    def enter(self, weight: float | Tensor, last: bool | None) -> Iterator[Worker]:
+        """The next worker's pass, which counts ``weight``; where it fails, it leaves no trace."""
+        if self.ran == 0:
+            self._begin_step()
+        worker = Worker(self.ran, True, last)
+        self._drop_gradients()
+        with self._or_as_before():
+            with self._clean.moved(self._point.weights, self._offsets(worker.index)):
+                yield worker
+            self._capture(worker, weight)
+
+    def combine(self) -> None:
+        """Leave the mean over the workers that ran in ``p.grad``; go on to the next step."""
+        gradients = self._accumulator.mean()
+        if self.memory is not None:
+            undo = self._settings.loss_scale() * self._accumulator.share
+            self.memory.combined(gradients, factor=1.0 / undo)
+        noise = self._settings.gradient_noise
+        if noise is not None:
+            present = [g for g in gradients if g is not None]
+            noise.add(present, self.step, self._settings.loss_scale())
+        for (parameter, _, _), gradient in zip(self._owned, gradients, strict=True):
+            parameter.grad = gradient
+        self._statistics.end_step(self.ran)
+        self.step += 1
+        self._accumulator = Accumulator(self._settings.reduction)
+
+    def forget(self) -> None:
+        """Start the step anew, without the workers that have run."""
+        if self.ran and self.memory is not None:
+            # Their slots hold gradients by now, the others' noise: neither is this step's.
+            self.memory.zero()
+        self._accumulator = Accumulator(self._settings.reduction)
+
+    def resume(self, step: int, memory: Memory | None) -> None:
+        """Go on at ``step`` with what is remembered of the step before."""
+        self.step, self.memory = step, memory
+        self._accumulator = Accumulator(self._settings.reduction)
+
+    def _begin_step(self) -> None:
+        self._owned = self._settings.owned()
+        self._statistics.begin_step()
+        weights = [p.detach() for p, _, _ in self._owned]
+        self._point = Point(self.step, weights, lambda kind: rates_of(self._owned, kind))
+        self.offset_to_weight_norm = None
+        self._keep_memory([p for p, _, _ in self._owned])
+
+    def _keep_memory(self, parameters: list[Tensor]) -> None:
+        kind, count = self._settings.remembers(self.step), self._settings.count
+        if kind == "nothing":
+            self.memory = None
+        elif self.memory is None or not self.memory.fits(kind, parameters):
+            # First step, a switch, or parameters that came, went or moved: noise starts from zero.
+            self.memory = Memory(kind, parameters, count, self._settings.noise_dtype)
+
+    @contextmanager
+    def _or_as_before(self) -> Iterator[None]:
+        self.running = True
+        # A cast made at one worker's weights is not another's.
+        torch.clear_autocast_cache()
+        try:
+            yield
+        except BaseException:
+            self._statistics.to_start()
+            self._drop_gradients()
+            raise
+        finally:
+            torch.clear_autocast_cache()
+            self.running = False
+
+    @torch.no_grad()
+    def _offsets(self, worker: int) -> Sequence[Tensor | None]:
+        perturb = self._settings.perturb
+        if perturb is None:
+            return [None] * len(self._owned)
+        memory = self.memory.of(worker) if self.memory else None
+        offsets = perturb.offsets(self._point, worker, memory)
+        check_offsets(perturb, offsets, self._point.weights)
+        if worker == 0:
+            self.offset_to_weight_norm = relative_norm(offsets, self._point.weights)
+        return offsets
+
+    def _drop_gradients(self) -> None:
+        for parameter, _, _ in self._owned:
+            parameter.grad = None
+
+    def _capture(self, worker: Worker, weight: float | Tensor) -> None:
+        parameters = [p for p, _, _ in self._owned]
+        gradients = [p.grad for p in parameters]
+        check_gradients(gradients)
+        if self.memory is not None:
+            share = 1.0 if self._settings.reduction == "mean" else weight
+            factor = 1.0 / (share * self._settings.loss_scale())
+            self.memory.saw(worker.index, parameters, gradients, factor=factor, weight=weight)
+        self._drop_gradients()
+        self._accumulator.add(gradients, weight)
+        self._statistics.collect()

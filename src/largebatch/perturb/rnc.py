@@ -1,0 +1,80 @@
+"""Random noise convolution: GNC's isotropic rival.
+
+    omega_i ~ U[-1, 1] per coordinate, drawn from (seed, step, worker, parameter)
+    offset_i     = -alpha·eta·omega_i                                plain
+    offset_i^(p) = -alpha·eta·‖w^(p)‖·omega_i^(p)/‖omega_i^(p)‖      filter-wise
+
+Source: Haruki et al. (GNC), Section 2.3 and Eq. 5. "Uniform on the unit cube" with zero mean is
+read as [-1, 1] per coordinate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..contracts import Perturbation, Point, RateKind
+from ..seeding import generator
+from .filters import Scaling, check_options, factors, size
+
+__all__ = ["RNC"]
+
+
+@dataclass(frozen=True)
+class RNC(Perturbation):
+    """Random noise convolution (GNC, Section 2.3; filter-wise as Eq. 5).
+
+    Needs no memory. Filter-wise, an offset's norm is exactly alpha·eta times its filter's.
+
+    Args:
+        alpha: width of the noise, 0 or more; the document's lie between 0.001 and 4.
+        scaling: "filter" (one-dimensional parameters stay where they are) or "plain".
+        seed: of the noise; with the step, the worker and the parameter's place it says it all.
+        rate: what eta is, as for :class:`~largebatch.GNC`.
+
+    Raises:
+        ValueError: alpha negative or not finite; unknown scaling or rate; seed too large.
+
+    Example:
+        >>> RNC(alpha=0.01, seed=3)
+        RNC(alpha=0.01, scaling='filter', seed=3, rate=None)
+    """
+
+    alpha: float
+    scaling: Scaling = "filter"
+    seed: int = 0
+    rate: RateKind | None = None
+
+    def __post_init__(self) -> None:
+        """Check the arguments."""
+        check_options("RNC", self.alpha, self.scaling, self.rate)
+        if not -(2**63) <= self.seed < 2**63:
+            raise ValueError(f"RNC needs a seed of 64 signed bits, got seed={self.seed}")
+
+    def offsets(
+        self, point: Point, worker: int, memory: Sequence[Tensor] | None
+    ) -> Sequence[Tensor | None]:
+        """One draw per parameter; parameters without filters are skipped filter-wise."""
+        found = point.once(self, lambda: factors(point, self.alpha, self.scaling, self.rate))
+        made: list[Tensor | None] = []
+        for j, (w, factor) in enumerate(zip(point.weights, found, strict=True)):
+            if factor is None:
+                made.append(None)
+                continue
+            omega = self._draw(w, point.step, worker, j)
+            made.append(omega * (factor if self.scaling == "plain" else factor / _length(omega)))
+        return made
+
+    def _draw(self, weight: Tensor, step: int, worker: int, place: int) -> Tensor:
+        source = generator(weight.device, self.seed, step, worker, place)
+        # In the order of the indices, so that a weight's memory format makes no difference.
+        drawn = torch.empty(weight.shape, dtype=weight.dtype, device=weight.device)
+        return drawn.uniform_(-1, 1, generator=source)
+
+
+def _length(omega: Tensor) -> Tensor:
+    norm = size(omega)
+    return torch.where(norm == 0, torch.ones_like(norm), norm)

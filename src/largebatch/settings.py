@@ -1,0 +1,55 @@
+"""What one :class:`~largebatch.Workers` was made with, for the parts that it is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.amp.grad_scaler import GradScaler
+from torch.optim import Optimizer
+
+from .combine import Reduction
+from .contracts import GradientNoise, Memorized, Perturbation
+from .rates import Owned, owned_parameters
+
+__all__ = ["Settings"]
+
+
+@dataclass(frozen=True, eq=False)
+class Settings:
+    """The checked arguments of :class:`~largebatch.Workers`, described there."""
+
+    optimizers: tuple[Optimizer, ...]
+    perturb: Perturbation | None
+    count: int
+    gradient_noise: GradientNoise | None
+    noise_dtype: torch.dtype | None
+    scaler: GradScaler | None
+    reduction: Reduction
+
+    def owned(self) -> list[Owned]:
+        """The parameters in training at this moment, each with its optimizer and group."""
+        return owned_parameters(self.optimizers)
+
+    def parameters(self) -> list[Tensor]:
+        """The parameters in training at this moment."""
+        return [parameter for parameter, _, _ in self.owned()]
+
+    def remembers(self, step: int) -> Memorized:
+        """What is kept of each worker from step ``step`` for the next."""
+        return "nothing" if self.perturb is None else self.perturb.remembers(step)
+
+    def share(self, weight: float | Tensor | None) -> float | Tensor:
+        """A worker's weight, or what it is unless given."""
+        if weight is not None:
+            return weight
+        return 1.0 if self.reduction == "mean" else 1.0 / self.count
+
+    def loss_scale(self) -> float | Tensor:
+        """What the scaler multiplies losses by at this moment; 1 without one."""
+        if self.scaler is None:
+            return 1.0
+        # scale(1) gives the loss scale as a tensor on the device; get_scale() would synchronize.
+        device = self.optimizers[0].param_groups[0]["params"][0].device
+        return self.scaler.scale(torch.ones((), device=device)).detach()

@@ -1,0 +1,243 @@
+"""The step: enter a worker, capture its gradient, combine.
+
+A worker is whatever computes one g_i. Here all of them run in one process, one after another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.amp.grad_scaler import GradScaler
+from torch.optim import Optimizer
+
+from .batching import split_batch
+from .checks import check_arguments, check_ownership, check_weight, one_number
+from .combine import Reduction
+from .contracts import GradientNoise, Perturbation
+from .memory import bytes_needed
+from .parallel import check_model
+from .passes import Passes, Worker
+from .rates import check_optimizers
+from .settings import Settings
+from .state import pack, unpack
+
+__all__ = ["Worker", "Workers"]
+
+
+class Workers:
+    """Gives every worker its own weights, keeps every worker's own gradient, leaves their mean.
+
+    After :meth:`combine` (or :meth:`backward`), ``p.grad`` is the mean over workers, so clipping,
+    ``GradScaler``, any optimizer and any scheduler go on as usual; it replaces what was in
+    ``p.grad`` before the step, so ``zero_grad`` is not needed. Outside a worker, weights are
+    always the clean ones, bit for bit. Batch norm sees one worker's examples at a time; every
+    worker starts from the step's running statistics and their mean is kept. Dropout draws from
+    torch's global generator, which is not touched.
+
+    Memory: ``count`` x parameters x noise dtype for methods that remember (``bytes_needed``),
+    one copy of the perturbed parameters, and one further gradient while a worker runs.
+
+    Args:
+        model: the module in training; changed in place, never wrapped.
+        optimizer: one that steps the model's parameters, or a sequence of them. Only parameters
+            that they hold and that require a gradient are perturbed and combined.
+        perturb: where workers look, for example ``GNC(alpha=0.1)``; None for plain accumulation.
+        count: workers on this process.
+        gradient_noise: noise on the combined gradient, added in ``combine``.
+        noise_dtype: of what is remembered: float32, bfloat16, float64; None takes each
+            parameter's own.
+        scaler: the GradScaler that scales the losses, so that what is remembered is not scaled;
+            ``backward`` then scales the loss itself.
+        reduction: "mean" averages losses that are each a worker's mean; "sum" is for loops whose
+            losses already add up to the group's.
+
+    Raises:
+        TypeError: a model, optimizer or argument of a kind that cannot work, by name.
+        ValueError: a count below 1, or too small for the perturbation; an optimizer that holds
+            none of the model's parameters.
+
+    Example:
+        >>> import largebatch as lb
+        >>> model = nn.Linear(4, 2)
+        >>> optimizer = lb.SNGM(model.parameters(), lr=0.1)
+        >>> workers = lb.Workers(model, optimizer, perturb=lb.GNC(alpha=0.1), count=4)
+        >>> x, y = torch.randn(32, 4), torch.randn(32, 2)
+        >>> for xi, yi in workers.shards(x, y):
+        ...     with workers.next() as worker:
+        ...         nn.functional.mse_loss(model(xi), yi).backward()
+        >>> workers.combine()
+        >>> optimizer.step()
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer | Sequence[Optimizer],
+        perturb: Perturbation | None = None,
+        *,
+        count: int = 1,
+        gradient_noise: GradientNoise | None = None,
+        noise_dtype: torch.dtype | None = None,
+        scaler: GradScaler | None = None,
+        reduction: Reduction = "mean",
+    ) -> None:
+        """Check everything; allocate nothing that grows with ``count`` before the first step."""
+        check_model(model)
+        optimizers = check_optimizers(optimizer)
+        check_ownership(model, optimizers)
+        check_arguments(perturb, count, noise_dtype, reduction)
+        self.model = model
+        self._settings = Settings(
+            optimizers, perturb, count, gradient_noise, noise_dtype, scaler, reduction
+        )
+        self._passes = Passes(model, self._settings)
+        self._announced_last: bool | None = None
+
+    @property
+    def count(self) -> int:
+        """Workers on this process."""
+        return self._settings.count
+
+    @property
+    def perturb(self) -> Perturbation | None:
+        """Where workers look."""
+        return self._settings.perturb
+
+    @property
+    def step(self) -> int:
+        """Number of the step, from 0: how often ``combine`` has been called."""
+        return self._passes.step
+
+    @property
+    def offset_to_weight_norm(self) -> Tensor | None:
+        """‖offset‖ / ‖w‖ over the perturbed weights of the last step's first worker, 0-dim."""
+        return self._passes.offset_to_weight_norm
+
+    @property
+    def bytes_needed(self) -> int:
+        """Bytes that the perturbation's memory of the local workers takes, before it is taken."""
+        if self._settings.remembers(self.step) == "nothing":
+            return 0
+        settings = self._settings
+        return bytes_needed(settings.parameters(), settings.count, settings.noise_dtype)
+
+    @contextmanager
+    def next(
+        self, weight: float | Tensor | None = None, last: bool | None = None
+    ) -> Iterator[Worker]:
+        """One worker's pass: inside, the weights are its own; run forward and backward there.
+
+        Args:
+            weight: the worker's number of examples or tokens (reduction "mean", 1 unless given),
+                or its share of the total (reduction "sum", 1/count unless given).
+            last: whether this is the step's last worker on this process; None where unknown.
+
+        A pass whose body raises leaves weights and running statistics as they were before it
+        and does not count: the next call is the same worker's again.
+
+        Raises:
+            RuntimeError: all ``count`` workers of the step have run; another worker is running;
+                the body left no gradient.
+            ValueError: ``weight`` is not above 0.
+            TypeError: a gradient is sparse.
+        """
+        self._check_idle()
+        if self._passes.ran >= self.count:
+            raise RuntimeError(
+                f"all count={self.count} workers of this step have run: call combine() before "
+                "the next step's, or make Workers with a larger count"
+            )
+        share = self._settings.share(weight)
+        check_weight(share)
+        last = self._announced_last if last is None else last
+        with self._passes.enter(share, last) as worker:
+            yield worker
+
+    def _check_idle(self) -> None:
+        if self._passes.running:
+            raise RuntimeError("a worker is still running: leave its `with` block first")
+
+    def combine(self) -> None:
+        """Leave the mean over the step's workers in ``p.grad``, with the gradient noise added.
+
+        Where fewer than ``count`` workers ran, those are averaged and the others' noise is zero.
+
+        Raises:
+            RuntimeError: no worker has run since the last call, or one is still running.
+        """
+        self._check_idle()
+        if self._passes.ran == 0:
+            raise RuntimeError(
+                "combine() before any worker has run: enter `with workers.next()` first, or call "
+                "workers.backward(fn, *batch)"
+            )
+        self._passes.combine()
+        self._announced_last = None
+
+    def shards(self, *batch: Any) -> Iterator[tuple[Any, ...]]:
+        """Share a batch out in equal pieces, one for each pass that :meth:`next` will open.
+
+        Starts the step anew: workers that ran without a ``combine`` since are forgotten, and
+        where methods remember, so is what they remembered.
+
+        Args:
+            batch: tensors with the example in dimension 0, or tuples, lists, mappings of them.
+
+        Raises:
+            ValueError: ``count`` does not divide the batch, or tensors differ in length.
+            RuntimeError: a worker is running.
+        """
+        self._check_idle()
+        self._passes.forget()
+        for i, piece in enumerate(split_batch(batch, self.count)):
+            self._announced_last = i == self.count - 1
+            yield piece
+
+    def backward(self, fn: Callable[..., Tensor], *batch: Any) -> Tensor:
+        """In place of ``loss.backward()``: every worker's forward and backward, and combine.
+
+        Args:
+            fn: called once for each worker with its piece of the batch; returns the mean loss
+                over the piece (reduction "mean") or its share of the sum (reduction "sum").
+            batch: as for :meth:`shards`.
+
+        Returns:
+            The batch's loss, 0-dim, detached and not scaled, each worker's at its own weights.
+
+        Raises:
+            ValueError: ``fn`` returns something else than one number; the batch cannot be shared.
+        """
+        losses, scaler = [], self._settings.scaler
+        for shard in self.shards(*batch):
+            with self.next():
+                loss = one_number(fn(*shard))
+                (loss if scaler is None else scaler.scale(loss)).backward()  # type: ignore[no-untyped-call]
+            losses.append(loss.detach())
+        self.combine()
+        total = torch.stack(losses).sum()
+        return total / self.count if self._settings.reduction == "mean" else total
+
+    def state_dict(self) -> dict[str, Any]:
+        """The step and what is remembered of this process's workers; tensors and numbers only.
+
+        Raises:
+            RuntimeError: in the middle of a step.
+        """
+        if self._passes.ran or self._passes.running:
+            raise RuntimeError("state_dict() in the middle of a step: call combine() first")
+        return pack(self.step, self.count, self._passes.memory)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from :meth:`state_dict`; with another ``count`` the noise starts from zero.
+
+        Raises:
+            ValueError: a state of another format, or slots that do not fit the parameters.
+            RuntimeError: a worker is running.
+        """
+        self._check_idle()
+        self._passes.resume(*unpack(state, self._settings))
+        self._announced_last = None
