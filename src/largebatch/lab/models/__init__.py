@@ -1,0 +1,9 @@
+"""The networks of the lab's tasks, each a function that returns a freshly initialised module.
+
+They draw their initial weights from torch's global generator: seed it before.
+"""
+
+from largebatch.lab.models.cnn import digits_cnn, mnist_cnn
+from largebatch.lab.models.resnet import ResNet, resnet20, resnet32
+
+__all__ = ["ResNet", "digits_cnn", "mnist_cnn", "resnet20", "resnet32"]
