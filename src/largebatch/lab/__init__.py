@@ -1,0 +1,1 @@
+"""The lab: tasks, models, runs, comparisons and reports. Needs the extra ``lab``."""

@@ -1,0 +1,40 @@
+"""The order of a run's examples, and what chance does to them: named by (seed, epoch or step)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from largebatch.seeding import generator, key
+
+from .config import RunConfig
+from .setup import Plan
+
+__all__ = ["batches"]
+
+ORDER, AUGMENT = 1, 2  # name the two kinds of draws
+
+
+def batches(config: RunConfig, plan: Plan, first: int) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Yield (step, inputs, targets) from step ``first`` to the run's last.
+
+    The order depends on (seed, epoch), augmentation on (seed, step): methods that are compared see
+    the same batches, and a resumed run goes on with those it would have seen. torch's global
+    generator, which dropout draws from, is set for every step likewise.
+    """
+    inputs, targets = plan.split.train
+    order, epoch_of_order = torch.empty(0), -1
+    for step in range(first, plan.steps):
+        epoch, place = divmod(step, plan.steps_per_epoch)
+        if epoch != epoch_of_order:
+            shuffle = generator("cpu", config.seed, ORDER, epoch)
+            order = torch.randperm(len(inputs), generator=shuffle).to(inputs.device)
+            epoch_of_order = epoch
+        chosen = order[place * config.batch_size : (place + 1) * config.batch_size]
+        x, y = inputs[chosen], targets[chosen]
+        if plan.augment is not None:
+            x = plan.augment(x, generator(x.device, config.seed, AUGMENT, step))
+        torch.manual_seed(key(config.seed, step))
+        yield step, x, y

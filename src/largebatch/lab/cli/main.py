@@ -1,0 +1,56 @@
+"""Reads the command line, calls one verb, and turns what went wrong into a line and a code."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+__all__ = ["build_parser", "main"]
+
+VERBS = {
+    "compare": "methods against each other on a task, tuned alike, with a report",
+    "train": "one run of a recipe, or of settings of your own",
+    "report": "make a comparison's report anew from its run folders",
+    "list": "tasks, methods and recipes that have a name",
+}
+EXTRA = {"sklearn", "scipy", "numpy", "torchvision", "jinja2", "rich"}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    try:
+        from ..errors import InputError
+
+        parser = build_parser()
+        options = parser.parse_args(arguments)
+        code: int = options.run(options)
+        return code
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] not in EXTRA:
+            raise
+        return _say(f"{error.name} is missing: pip install 'largebatch[lab]'", 2)
+    except KeyboardInterrupt as error:
+        return _say(str(error) or "interrupted", 130)
+    except InputError as error:
+        return _say(str(error), 2)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all verbs; each verb is a module that adds its own arguments."""
+    parser = argparse.ArgumentParser(
+        prog="largebatch", description="Train with large batches without losing accuracy."
+    )
+    verbs = parser.add_subparsers(metavar="VERB", required=True)
+    for name, summary in VERBS.items():
+        verb = verbs.add_parser(name, help=summary, description=summary)
+        module = importlib.import_module(f".{name}", __package__)
+        module.add_arguments(verb)
+        verb.set_defaults(run=module.run)
+    return parser
+
+
+def _say(message: str, code: int) -> int:
+    print(f"largebatch: {' '.join(message.split())}", file=sys.stderr)
+    return code

@@ -1,0 +1,85 @@
+"""largebatch train: one run in one folder; started again it goes on, finished it answers."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..config import RunConfig, from_dict, override
+from ..errors import InputError
+from ..recipes import recipe
+from ..records import read_json
+from ..train import train
+from .arguments import data_dir
+from .progress import bar
+
+__all__ = ["add_arguments", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add train's arguments."""
+    add = parser.add_argument
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument("--recipe", default=None, help="named settings to start from; see list")
+    start.add_argument("--config", type=Path, help="a config.json to start from")
+    add("--task", help="a task of ours or package.module:factory")
+    add("--set", dest="sets", action="append", default=[], metavar="KEY=VALUE", help="one setting")
+    add("--scale", choices=("smoke", "short", "full"), default="full", help="2, 40 or all epochs")
+    add("--seed", type=int, help="seed of weights, batches and noise")
+    add("--device", help="cpu or cuda")
+    add("--data-dir", type=Path, help="folder of the data sets")
+    add("--out", type=Path, help="the run's folder (default: runs/NAME-OF-THE-CONFIG)")
+    add("--json", action="store_true", help="print the result as JSON, nothing else")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Train; exit code 0 also where the run diverged, which is a result."""
+    config = _config(options)
+    out: Path = options.out or Path("runs") / config.name()
+    with bar(quiet=options.json) as progress:
+        row = progress.add_task(f"{config.method} on {config.task}", total=None, count="")
+
+        def show(done: int, steps: int) -> None:
+            progress.update(row, completed=done, total=steps, count=f"{done}/{steps} updates")
+
+        try:
+            result = train(config, out, data_dir(options), show)
+        except KeyboardInterrupt as stop:
+            raise KeyboardInterrupt(
+                f"interrupted: the same command goes on from the last checkpoint in {out}"
+            ) from stop
+        except OSError as error:
+            raise InputError(f"cannot write to {out}: {error.strerror or error}") from error
+    print(json.dumps(result, indent=1) if options.json else _told(result, out))
+    return 0
+
+
+def _config(options: argparse.Namespace) -> RunConfig:
+    if options.config:
+        try:
+            config = from_dict(read_json(options.config))
+        except OSError as error:
+            raise InputError(f"cannot read {options.config}: {error.strerror}") from error
+    else:
+        config = recipe(options.recipe) if options.recipe else RunConfig()
+    epochs = {"smoke": 2, "short": 40}.get(options.scale, config.epochs)
+    config = replace(config, epochs=min(epochs, config.epochs))
+    given = {k: getattr(options, k) for k in ("task", "seed", "device")}
+    config = replace(config, **{k: v for k, v in given.items() if v is not None})
+    return override(config, dict(map(_pair, options.sets)))
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise InputError(f"--set needs KEY=VALUE, got {text!r}")
+    return key, value
+
+
+def _told(result: dict[str, Any], out: Path) -> str:
+    value = result["value"]
+    shown = "diverged" if value is None else f"{result['metric']} {value:.2f}"
+    return f"{shown} after {result['updates']:,} updates, {result['seconds']:.1f} s\nRun: {out}"

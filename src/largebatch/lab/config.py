@@ -1,0 +1,206 @@
+"""One complete, typed configuration a run; as JSON it is the run's ``config.json``.
+
+Defaults live here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from .errors import InputError, nearest
+
+__all__ = ["FORMAT", "RunConfig", "ScheduleConfig", "from_dict", "override", "to_dict"]
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """Learning rate over the run: a warm-up, a shape, a collapse. Times in epochs.
+
+    Attributes:
+        kind: the shape after warm-up, reaching from step 0 to the run's end.
+        warmup_epochs: length of the linear warm-up.
+        warmup_start: rate at step 0 over the peak rate.
+        milestones: epochs at which "multistep" multiplies the rate by ``factor``.
+        factor: of "multistep".
+        power: of "polynomial".
+        hold_epoch: whether "cosine" stays constant within an epoch.
+        collapse_epoch: divide by five from here on; None for never.
+    """
+
+    kind: Literal["cosine", "constant", "linear", "polynomial", "multistep"] = "cosine"
+    warmup_epochs: float = 0.0
+    warmup_start: float = 0.25
+    milestones: tuple[float, ...] = ()
+    factor: float = 0.1
+    power: float = 2.0
+    hold_epoch: bool = False
+    collapse_epoch: float | None = None
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One run: what is trained on what, how, and from which seed.
+
+    Attributes:
+        task: a task of ours or ``package.module:factory``.
+        method: an update rule, perturbation and options joined with ``+``.
+        batch_size: examples of an update, over all workers.
+        worker_size: examples of one worker; the batch is shared by batch_size / worker_size.
+        lr: peak learning rate.
+        alpha: width of the perturbation; None for methods without one.
+        momentum: of rules that have one.
+        weight_decay: lambda, of rules that have one.
+        epochs: passes over the training examples.
+        updates: number of updates in place of ``epochs``; None follows ``epochs``.
+        schedule: the learning rate over the run.
+        seed: of weights, batches, augmentation and noise.
+        split: "validation" trains without the validation examples and scores on them; "test"
+            trains on all training examples and scores on the test examples.
+        train_size: number of first training examples to use; None for all.
+        drop_last: leave an epoch's incomplete batch out.
+        augment: "task" for the task's own, "none", or names joined with ``+``.
+        evaluations: how often to score during the run, the end included.
+        device: "cpu" or "cuda".
+        threads: of the CPU; part of the configuration because sums depend on it.
+        checkpoint_seconds: least time between two checkpoints.
+        format: version of this form.
+    """
+
+    task: str = "digits"
+    method: str = "msgd"
+    batch_size: int = 64
+    worker_size: int = 64
+    lr: float = 0.1
+    alpha: float | None = None
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    epochs: int = 40
+    updates: int | None = None
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    seed: int = 0
+    split: Literal["test", "validation"] = "test"
+    train_size: int | None = None
+    drop_last: bool = True
+    augment: str = "task"
+    evaluations: int = 40
+    device: str = "cpu"
+    threads: int = 1
+    checkpoint_seconds: float = 30.0
+    format: int = FORMAT
+
+    def __post_init__(self) -> None:
+        """Check what can be checked without the data."""
+        for name in ("batch_size", "worker_size", "epochs", "evaluations", "threads"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("updates", "train_size"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"{name} must be at least 1 or null, got {value}")
+        if self.batch_size % self.worker_size:
+            raise InputError(
+                f"workers of worker_size={self.worker_size} cannot share batch_size="
+                f"{self.batch_size}: choose a worker_size that divides it"
+            )
+        if not 0 <= self.lr < float("inf"):
+            raise InputError(f"lr must be 0 or more and finite, got {self.lr}")
+
+    @property
+    def count(self) -> int:
+        """Number of workers that share the batch."""
+        return self.batch_size // self.worker_size
+
+    def name(self) -> str:
+        """A folder's name: readable, and different wherever the configuration is."""
+        digest = hashlib.sha256(json.dumps(to_dict(self), sort_keys=True).encode()).hexdigest()
+        alpha = "" if self.alpha is None else f"-alpha{self.alpha:.4g}"
+        method = re.sub(r"[^A-Za-z0-9+_.]", "_", self.method)
+        return f"{method}-b{self.batch_size}-lr{self.lr:.4g}{alpha}-s{self.seed}-{digest[:8]}"
+
+
+def to_dict(config: RunConfig) -> dict[str, Any]:
+    """The configuration as plain JSON values."""
+    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
+    return plain
+
+
+def from_dict(values: Mapping[str, Any]) -> RunConfig:
+    """A configuration from :func:`to_dict`'s values; unknown keys and other formats are errors."""
+    found = values.get("format", FORMAT)
+    if found != FORMAT:
+        raise InputError(
+            f"the config has format {found!r}, this version of largebatch reads format {FORMAT}: "
+            "run it with the version that wrote it, or write it anew"
+        )
+    made = _build(RunConfig, values, "")
+    assert isinstance(made, RunConfig)
+    return made
+
+
+def override(config: RunConfig, assignments: Mapping[str, str]) -> RunConfig:
+    """The configuration with ``key=value`` pairs set, as in ``--set schedule.kind=linear``."""
+    values = to_dict(config)
+    for key, text in assignments.items():
+        *path, last = key.split(".")
+        target = values
+        for part in path:
+            target = target.get(part, {})
+            if not isinstance(target, dict):
+                raise InputError(f"{key!r} names nothing in a config: {part!r} has no parts")
+        target[last] = _parse(text)
+        if path and not all(p in values for p in path[:1]):
+            raise InputError(f"unknown key {key!r}: {nearest(path[0], values)}")
+    return from_dict(values)
+
+
+def _parse(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return {"True": True, "False": False, "None": None}.get(text, text)
+
+
+def _build(cls: type[Any], values: Mapping[str, Any], prefix: str) -> Any:
+    hints = typing.get_type_hints(cls)
+    known = [f.name for f in dataclasses.fields(cls)]
+    for key in values:
+        if key not in known:
+            raise InputError(f"unknown key {prefix + key!r}: {nearest(key, known)}")
+    return cls(**{k: _convert(hints[k], v, prefix + k) for k, v in values.items()})
+
+
+def _convert(hint: Any, value: Any, key: str) -> Any:
+    """``value`` as ``hint`` asks, or an error naming the key, the kind wanted and the value."""
+    if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
+        return _build(typing.cast("type[Any]", hint), value, key + ".")
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        if value in inner:
+            return value
+        raise InputError(f"{key}={value!r}: {nearest(str(value), [str(i) for i in inner])}")
+    if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in inner:
+            return None
+        return _convert(next(i for i in inner if i is not type(None)), value, key)
+    if origin is tuple and isinstance(value, list | tuple):
+        return tuple(_convert(inner[0], v, key) for v in value)
+    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(hint, type) and type(value) is hint:
+        return value
+    raise InputError(f"{key} must be {_kind(hint)}, got {value!r}")
+
+
+def _kind(hint: Any) -> str:
+    names = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+    return names.get(hint, str(hint))

@@ -1,0 +1,66 @@
+"""What a run measures between two records, without synchronizing with the device at each step."""
+
+from __future__ import annotations
+
+import math
+import time
+
+import torch
+from torch import Tensor
+
+__all__ = ["Meter"]
+
+RECORDS = 40
+"""Least number of training records of a run, where it has as many steps."""
+
+
+class Meter:
+    """Collects losses and offsets, and says when a record and a score are due.
+
+    Args:
+        steps: of the run.
+        evaluations: scores during the run, the end included.
+        seconds: training time already spent, before a resume.
+    """
+
+    def __init__(self, steps: int, evaluations: int, seconds: float) -> None:
+        """Start the clock."""
+        self._steps = steps
+        self._record_every = max(1, steps // RECORDS)
+        self._score_every = max(1, steps // evaluations)
+        self._since = time.monotonic() - seconds
+        self._losses: list[Tensor] = []
+        self._ratios: list[Tensor] = []
+
+    @property
+    def seconds(self) -> float:
+        """Time since the run began, scoring included, pauses between resumes not."""
+        return time.monotonic() - self._since
+
+    def add(self, loss: Tensor, ratio: Tensor | None) -> None:
+        """Note one step's loss and its offset norm over weight norm."""
+        self._losses.append(loss)
+        if ratio is not None:
+            self._ratios.append(ratio)
+
+    def score_due(self, done: int) -> bool:
+        """Whether the model is to be scored after ``done`` steps."""
+        return done == self._steps or done % self._score_every == 0
+
+    def record_due(self, done: int) -> bool:
+        """Whether a training record is to be written; always when a score is due."""
+        return done % self._record_every == 0 or self.score_due(done)
+
+    def take(self) -> dict[str, float]:
+        """Mean loss and offset ratio since the last record; the ratio only where weights moved."""
+        found = {"loss": _mean(self._losses)}
+        ratio = _mean(self._ratios) if self._ratios else 0.0
+        if ratio:
+            found["offset_to_weight_norm"] = ratio
+        self._losses, self._ratios = [], []
+        return found
+
+
+def _mean(values: list[Tensor]) -> float:
+    mean = float(torch.stack([v.float() for v in values]).mean())
+    return mean if math.isfinite(mean) else math.nan

@@ -1,0 +1,108 @@
+"""A run is a folder, written so that a crash at any byte loses at most the last line.
+
+    config.json        complete: enough to run it again
+    environment.json   what it ran on
+    metrics.jsonl      one measurement a line, units in names
+    checkpoint/        state.pt, the last one written
+    result.json        there once the run has ended, done or diverged
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+__all__ = ["RunFolder", "read_json", "write_json"]
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write JSON under another name, then rename: the file is old or new, never half.
+
+    NaN and infinities become null.
+    """
+    temporary = path.with_name(path.name + ".part")
+    with temporary.open("w", encoding="utf-8") as file:
+        json.dump(finite(value), file, indent=1, allow_nan=False)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def read_json(path: Path) -> Any:
+    """The JSON of a file, or a ValueError naming the file."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not valid JSON ({error}): delete it or restore it") from error
+
+
+def finite(value: Any) -> Any:
+    """``value`` with NaN and infinities replaced by None, through dicts and lists."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(k): finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(v) for v in value]
+    return value
+
+
+class RunFolder:
+    """Writes one run; opening it again for the same run goes on where its checkpoint stands."""
+
+    def __init__(self, path: Path) -> None:
+        """Make the folder."""
+        self.path = path
+        path.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where the checkpoint is, or would be."""
+        return self.path / "checkpoint" / "state.pt"
+
+    @property
+    def metrics(self) -> Path:
+        """The measurements."""
+        return self.path / "metrics.jsonl"
+
+    def result(self) -> dict[str, Any] | None:
+        """The result if the run has ended, else None."""
+        path = self.path / "result.json"
+        return read_json(path) if path.exists() else None
+
+    def start(self, config: object, environment: object, step: int) -> None:
+        """Write what the run is; drop measurements after ``step``, which will be made again."""
+        write_json(self.path / "config.json", config)
+        write_json(self.path / "environment.json", environment)
+        kept = [row for row in self.rows() if row["step"] <= step] if step else []
+        text = "".join(json.dumps(row) + "\n" for row in kept)
+        temporary = self.metrics.with_name("metrics.jsonl.part")
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(self.metrics)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The measurements so far; a torn last line is left out."""
+        if not self.metrics.exists():
+            return []
+        rows = []
+        for line in self.metrics.read_text(encoding="utf-8").splitlines():
+            try:
+                rows.append(json.loads(line))
+            except ValueError:
+                break
+        return rows
+
+    def write(self, kind: str, **values: object) -> None:
+        """Append one measurement as one line, in one write."""
+        line = json.dumps(finite({"kind": kind, **values}), allow_nan=False) + "\n"
+        with self.metrics.open("a", encoding="utf-8") as file:
+            file.write(line)
+
+    def finish(self, result: Mapping[str, object]) -> None:
+        """Write the result: from now on the run has ended."""
+        write_json(self.path / "result.json", result)

@@ -1,0 +1,158 @@
+"""From a configuration to everything a run needs, with every check before any training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+import largebatch as lb
+from largebatch import schedule as lr_schedule
+from largebatch.schedule import Schedule
+from largebatch.seeding import key
+
+from .config import RunConfig, ScheduleConfig
+from .errors import InputError, nearest
+from .methods import parse
+from .tasks import Data, Split, Task, resolve, split
+from .tasks import augment as augmentations
+
+__all__ = ["Augment", "Plan", "Training", "load_task", "make_training", "plan_run"]
+
+Augment = Callable[[Tensor, torch.Generator], Tensor]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will do: its task, examples and numbers of steps."""
+
+    task: Task
+    split: Split
+    steps_per_epoch: int
+    steps: int
+    augment: Augment | None
+
+    @property
+    def epochs(self) -> float:
+        """Passes over the training examples that the steps amount to."""
+        return self.steps / self.steps_per_epoch
+
+
+class Training(NamedTuple):
+    """The parts that change while a run goes on."""
+
+    model: nn.Module
+    optimizer: Optimizer
+    scheduler: LambdaLR
+    workers: lb.Workers
+
+
+@lru_cache(maxsize=2)
+def load_task(name: str, data_dir: Path | None) -> tuple[Task, Data]:
+    """The task and its examples, loaded once in a process."""
+    task = resolve(name)
+    return task, task.load(data_dir)
+
+
+def plan_run(config: RunConfig, data_dir: Path | None) -> Plan:
+    """Load the data and check the configuration against it.
+
+    Raises:
+        InputError: a batch larger than the data, a device that is not there, an unknown part.
+    """
+    parse(config.method).perturbation(config.alpha, config.seed)
+    _check_device(config.device)
+    task, data = load_task(config.task, data_dir)
+    found = split(data, config.split, validation=task.validation, train_size=config.train_size)
+    examples = len(found.train[0])
+    if config.batch_size > examples:
+        raise InputError(
+            f"batch_size={config.batch_size} is larger than the {examples} training examples of "
+            f"{task.name} (split {config.split!r}): choose at most {examples}"
+        )
+    whole, rest = divmod(examples, config.batch_size)
+    per_epoch = whole + (0 if config.drop_last or not rest else 1)
+    steps = config.updates if config.updates is not None else config.epochs * per_epoch
+    found = Split(_to(found.train, config.device), _to(found.held_out, config.device))
+    return Plan(task, found, per_epoch, steps, _augment(config.augment, task))
+
+
+def make_training(config: RunConfig, plan: Plan) -> Training:
+    """Model, optimizer, scheduler and workers, freshly initialized from the seed."""
+    method = parse(config.method)
+    torch.manual_seed(key(config.seed))
+    # On a CPU convolutions run up to twice as fast with channels last (measured on MNIST).
+    model = plan.task.model().to(config.device, memory_format=torch.channels_last)
+    model.train()
+    try:
+        optimizer = method.optimizer(
+            model.parameters(), config.lr, config.momentum, config.weight_decay
+        )
+        scheduler = lr_schedule.lr_scheduler(optimizer, make_schedule(config.schedule, plan))
+        workers = lb.Workers(
+            model,
+            optimizer,
+            perturb=method.perturbation(config.alpha, config.seed),
+            count=config.count,
+        )
+    except (TypeError, ValueError) as error:
+        raise InputError(f"method {config.method!r} on task {config.task!r}: {error}") from error
+    return Training(model, optimizer, scheduler, workers)
+
+
+def make_schedule(config: ScheduleConfig, plan: Plan) -> Schedule:
+    """The schedule in steps: shape, then collapse, then warm-up around both."""
+    per_epoch = plan.steps_per_epoch
+
+    def in_steps(epochs: float) -> int:
+        return round(epochs * per_epoch)
+
+    shapes: dict[str, Callable[[], Schedule]] = {
+        "constant": lr_schedule.Constant,
+        "linear": lambda: lr_schedule.Linear(plan.steps),
+        "polynomial": lambda: lr_schedule.Polynomial(plan.steps, config.power),
+        "cosine": lambda: lr_schedule.Cosine(plan.steps, per=per_epoch if config.hold_epoch else 1),
+        "multistep": lambda: lr_schedule.MultiStep(
+            tuple(in_steps(m) for m in config.milestones), config.factor
+        ),
+    }
+    shape = shapes[config.kind]()
+    if config.collapse_epoch is not None:
+        shape = lr_schedule.FinalCollapse(in_steps(config.collapse_epoch), shape)
+    warmup = in_steps(config.warmup_epochs)
+    return lr_schedule.WarmUp(warmup, config.warmup_start, shape) if warmup else shape
+
+
+def _check_device(device: str) -> None:
+    try:
+        kind = torch.device(device).type
+    except RuntimeError as error:
+        raise InputError(f"unknown device {device!r}: choose 'cpu' or 'cuda'") from error
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise InputError(f"device {device!r} is not there: torch finds no CUDA; choose 'cpu'")
+
+
+def _augment(names: str, task: Task) -> Augment | None:
+    if names == "task":
+        return task.augment
+    if names == "none":
+        return None
+    known = {"crop": augmentations.crop, "flip": augmentations.flip, "erase": augmentations.erase}
+    for name in names.split("+"):
+        if name not in known:
+            raise InputError(f"unknown augmentation {name!r}: {nearest(name, known)}")
+    return augmentations.compose(*(known[name] for name in names.split("+")))
+
+
+def _to(examples: tuple[Tensor, Tensor], device: str) -> tuple[Tensor, Tensor]:
+    inputs, targets = (part.to(device) for part in examples)
+    if inputs.ndim == 4:
+        inputs = inputs.contiguous(memory_format=torch.channels_last)
+    return inputs, targets
