@@ -1,0 +1,189 @@
+"""Reads a compare folder: its run folders are the one truth, nothing here writes.
+
+What may be missing is missing quietly: a torn last line of metrics.jsonl, a run without result.json
+(interrupted), optional keys. What must be there and is not, is an error that says so.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+Record = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run folder.
+
+    Example:
+        >>> run = Run("0", {"method": "sngm", "batch_size": 1024, "seed": 3}, {}, (), None)
+        >>> run.method, run.batch_size, run.seed, run.status
+        ('sngm', 1024, 3, 'unfinished')
+    """
+
+    name: str
+    config: Record
+    environment: Record
+    metrics: tuple[Record, ...]
+    result: Record | None
+
+    @property
+    def method(self) -> str:
+        """The method's id."""
+        return str(self.config["method"])
+
+    @property
+    def batch_size(self) -> int:
+        """Examples per update."""
+        return int(self.config["batch_size"])
+
+    @property
+    def seed(self) -> int:
+        """The seed that pairs this run with those of other methods."""
+        return int(self.config["seed"])
+
+    @property
+    def status(self) -> str:
+        """One of "done", "diverged" and "unfinished"."""
+        if self.result is None:
+            return "unfinished"
+        return "done" if self.value is not None else "diverged"
+
+    @property
+    def value(self) -> float | None:
+        """The final value; None where the run diverged or is unfinished."""
+        if self.result is None or self.result.get("status") == "diverged":
+            return None
+        return number(self.result.get("value"))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A compare folder: its question, the tuned choices, the runs of both stages.
+
+    Example:
+        >>> Comparison({"task": "digits", "small_batch": 64}, (), (), ()).large_batches
+        []
+    """
+
+    question: Record
+    choices: tuple[Record, ...]
+    tuning: tuple[Run, ...]
+    final: tuple[Run, ...]
+
+    @property
+    def small_batch(self) -> int:
+        """Batch size of the reference."""
+        return int(self.question["small_batch"])
+
+    @property
+    def large_batches(self) -> list[int]:
+        """The batch sizes asked about, without the reference's, in order."""
+        sizes = {int(b) for b in self.question.get("batch_sizes", ())}
+        sizes |= {run.batch_size for run in self.final}
+        return sorted(sizes - {self.small_batch})
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds of the final runs, asked for or found."""
+        return sorted(
+            {int(s) for s in self.question.get("seeds", ())} | {r.seed for r in self.final}
+        )
+
+
+def number(value: object) -> float | None:
+    """A finite number, or None (null, NaN, infinity, not a number at all).
+
+    Example:
+        >>> number(3), number(None), number(float("nan")), number(True)
+        (3.0, None, None, None)
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if math.isfinite(value) else None
+
+
+def read_comparison(folder: Path) -> Comparison:
+    """Read a compare folder.
+
+    Raises:
+        FileNotFoundError: there is no compare.json.
+        ValueError: a file is not what its name says.
+
+    Example:
+        >>> read_comparison(Path("nowhere"))  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        ...
+        FileNotFoundError: a report needs nowhere/compare.json, which is not there: ...
+    """
+    path = folder / "compare.json"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"a report needs {path}, which is not there: give the folder that "
+            "`largebatch compare --out` wrote"
+        )
+    question = _object(path, ("task", "small_batch"))
+    choices = folder / "choices.json"
+    tuned = _json(choices) if choices.is_file() else []
+    if not isinstance(tuned, list):
+        raise ValueError(f"{choices} must hold a JSON list: it holds {type(tuned).__name__}")
+    return Comparison(question, tuple(tuned), _runs(folder / "tuning"), _runs(folder / "final"))
+
+
+def _runs(folder: Path) -> tuple[Run, ...]:
+    """Every run below `folder` that got as far as its config, by name."""
+    if not folder.is_dir():
+        return ()
+    return tuple(_run(path.parent) for path in sorted(folder.glob("*/config.json")))
+
+
+def _run(folder: Path) -> Run:
+    config = _object(folder / "config.json", ("method", "batch_size", "seed"))
+    environment, result = folder / "environment.json", folder / "result.json"
+    return Run(
+        folder.name,
+        config,
+        _object(environment) if environment.is_file() else {},
+        _lines(folder / "metrics.jsonl"),
+        _object(result) if result.is_file() else None,
+    )
+
+
+def _lines(path: Path) -> tuple[Record, ...]:
+    """Records of a JSONL file; a last line that a crash tore is left out."""
+    if not path.is_file():
+        return ()
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    records = []
+    for index, line in enumerate(lines):
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            if index + 1 == len(lines):
+                break
+            raise ValueError(
+                f"{path}, line {index + 1} is not JSON: only the last line may be torn; "
+                "repeat this run"
+            ) from error
+        if isinstance(record, dict):
+            records.append(record)
+    return tuple(records)
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: repeat what wrote it") from error
+
+
+def _object(path: Path, keys: tuple[str, ...] = ()) -> Record:
+    found = _json(path)
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} must hold a JSON object: it holds {type(found).__name__}")
+    if missing := [key for key in keys if key not in found]:
+        raise ValueError(f"{path} must say {', '.join(missing)}: it has {', '.join(found)}")
+    return found

@@ -1,0 +1,64 @@
+"""The picture for a README: final values by method, as an SVG file that stands alone."""
+
+from pathlib import Path
+
+from markupsafe import Markup
+
+from largebatch.lab.report import svg
+from largebatch.lab.report.dots import dot_plot_parts
+from largebatch.lab.report.metric import count
+from largebatch.lab.report.page import packaged
+from largebatch.lab.report.read import read_comparison
+from largebatch.lab.report.rows import metric_for, sections
+
+WIDTH, HEAD = 800, 62
+
+
+def figure_svg(folder: Path) -> str:
+    """Final test values at the largest batch size, beside the small-batch reference, as an SVG.
+
+    Per seed a dot, over seeds the mean and its 95% interval; light or dark as the reader prefers.
+
+    Raises:
+        FileNotFoundError: there is no compare.json in `folder`.
+        ValueError: a file in it is not what its name says, or no large batch size was asked about.
+
+    Example:
+        >>> import json, tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> question = {"task": "digits", "small_batch": 64, "batch_sizes": [1024]}
+        >>> question["methods"] = ["msgd"]
+        >>> _ = (folder / "compare.json").write_text(json.dumps(question))
+        >>> figure_svg(folder)[:4]
+        '<svg'
+    """
+    comparison = read_comparison(folder)
+    metric, found = metric_for(comparison), sections(comparison)
+    if not found:
+        raise ValueError(
+            f"the picture needs a batch size other than the reference's {comparison.small_batch}, "
+            f"{folder / 'compare.json'} names none: compare with a larger one"
+        )
+    section = found[-1]
+    parts, height = dot_plot_parts(section, metric, WIDTH)
+    task = str(comparison.question.get("task_title") or comparison.question["task"])
+    title = f"{task}: final test {metric.label} at batch {count(section.batch_size)}"
+    words = "mean over seeds with its 95% interval; dots are seeds"
+    return str(
+        svg.element(
+            "svg",
+            svg.element("title", title),
+            svg.element("style", Markup(packaged("chart.css"))),
+            svg.element("rect", width=WIDTH, height=height + HEAD, class_="paper"),
+            svg.text(title, 8, 28, "title"),
+            svg.text(words, 8, 48, "note"),
+            svg.group(parts, transform=f"translate(0 {HEAD})"),
+            xmlns="http://www.w3.org/2000/svg",
+            viewBox=f"0 0 {WIDTH} {height + HEAD:g}",
+            width=WIDTH,
+            height=height + HEAD,
+            role="img",
+            aria_label=title,
+            class_="chart standalone",
+        )
+    )
