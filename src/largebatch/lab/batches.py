@@ -36,5 +36,13 @@ def batches(config: RunConfig, plan: Plan, first: int) -> Iterator[tuple[int, Te
         x, y = inputs[chosen], targets[chosen]
         if plan.augment is not None:
             x = plan.augment(x, generator(x.device, config.seed, AUGMENT, step))
-        torch.manual_seed(key(config.seed, step))
+        _seed_global(x.device, key(config.seed, step))
         yield step, x, y
+
+
+def _seed_global(device: torch.device, seed: int) -> None:
+    # Not torch.manual_seed: until CUDA is started, each call of it stores a stack trace for later,
+    # which costs a small network a tenth of its step and memory without end.
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)

@@ -10,6 +10,7 @@ import torch
 
 from .config import RunConfig, to_dict
 from .errors import InputError
+from .records import differences
 
 if TYPE_CHECKING:
     from .setup import Training
@@ -51,14 +52,14 @@ def load_checkpoint(path: Path, training: Training, config: RunConfig) -> tuple[
         return 0, 0.0
     try:
         state = torch.load(path, map_location=config.device, weights_only=True)
+        found = state["config"]
     except Exception as error:  # torch raises many kinds for a damaged file
         raise InputError(
             f"{path} is damaged ({type(error).__name__}): delete it to start the run anew"
         ) from error
-    if state["config"] != to_dict(config):
-        changed = [k for k, v in to_dict(config).items() if state["config"].get(k) != v]
+    if other := differences(found, to_dict(config)):
         raise InputError(
-            f"{path} is of another configuration (differs in {', '.join(changed)}): choose "
+            f"{path} is of another configuration (differs in {', '.join(other)}): choose "
             "another --out"
         )
     training.model.load_state_dict(state["model"])

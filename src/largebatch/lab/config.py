@@ -17,7 +17,15 @@ from typing import Any, Literal
 
 from .errors import InputError, nearest
 
-__all__ = ["FORMAT", "RunConfig", "ScheduleConfig", "from_dict", "override", "to_dict"]
+__all__ = [
+    "FORMAT",
+    "RunConfig",
+    "ScheduleConfig",
+    "check_seed",
+    "from_dict",
+    "override",
+    "to_dict",
+]
 
 FORMAT = 1
 
@@ -112,8 +120,11 @@ class RunConfig:
                 f"workers of worker_size={self.worker_size} cannot share batch_size="
                 f"{self.batch_size}: choose a worker_size that divides it"
             )
-        if not 0 <= self.lr < float("inf"):
-            raise InputError(f"lr must be 0 or more and finite, got {self.lr}")
+        for name in ("lr", "momentum", "weight_decay", "alpha"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < float("inf"):
+                raise InputError(f"{name} must be 0 or more and finite, got {value}")
+        check_seed(self.seed)
 
     @property
     def count(self) -> int:
@@ -128,6 +139,12 @@ class RunConfig:
         return f"{method}-b{self.batch_size}-lr{self.lr:.4g}{alpha}-s{self.seed}-{digest[:8]}"
 
 
+def check_seed(seed: int) -> None:
+    """Refuse a seed that random numbers cannot be named by."""
+    if not 0 <= seed < 2**63:
+        raise InputError(f"seed must be 0 or more and less than 2^63, got {seed}")
+
+
 def to_dict(config: RunConfig) -> dict[str, Any]:
     """The configuration as plain JSON values."""
     plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
@@ -136,6 +153,8 @@ def to_dict(config: RunConfig) -> dict[str, Any]:
 
 def from_dict(values: Mapping[str, Any]) -> RunConfig:
     """A configuration from :func:`to_dict`'s values; unknown keys and other formats are errors."""
+    if not isinstance(values, Mapping):
+        raise InputError(f"a config is a JSON object of keys and values, got {values!r:.80}")
     found = values.get("format", FORMAT)
     if found != FORMAT:
         raise InputError(
@@ -203,4 +222,4 @@ def _convert(hint: Any, value: Any, key: str) -> Any:
 
 def _kind(hint: Any) -> str:
     names = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
-    return names.get(hint, str(hint))
+    return names.get(hint, "a list" if typing.get_origin(hint) is tuple else "keys and values")

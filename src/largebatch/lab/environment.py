@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -34,6 +35,7 @@ def environment(device: str = "cpu") -> dict[str, object]:
     }
 
 
+@cache
 def _version(package: str) -> str | None:
     try:
         return metadata.version(package)
@@ -41,6 +43,7 @@ def _version(package: str) -> str | None:
         return None
 
 
+@cache
 def _processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -50,6 +53,7 @@ def _processor() -> str:
     return names[0] if names else platform.processor()
 
 
+@cache
 def _commit() -> str | None:
     """The commit of the checkout that this package is imported from; None for an installed one."""
     source = Path(largebatch.__file__).resolve().parents[2]

@@ -1,15 +1,19 @@
-"""Bad input: one clear line for the user, exit code 2 on the command line."""
+"""What ends a command with one clear line: bad input (exit code 2), or a failure on the way (1)."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["InputError", "nearest"]
+__all__ = ["Failed", "InputError", "nearest"]
 
 
 class InputError(ValueError):
     """What was asked for cannot be done, and nothing has been started."""
+
+
+class Failed(RuntimeError):
+    """What was asked for could not be finished, though the input was good; the text says why."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

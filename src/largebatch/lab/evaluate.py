@@ -23,7 +23,7 @@ def evaluate(model: nn.Module, task: Task, examples: Examples) -> dict[str, floa
     was_training = model.training
     model.eval()
     loss = score = 0.0
-    for x, y in zip(inputs.split(CHUNK), targets.split(CHUNK), strict=True):
+    for x, y in zip(torch.split(inputs, CHUNK), torch.split(targets, CHUNK), strict=True):
         outputs = model(x)
         loss += float(task.loss(outputs, y)) * len(x)
         score += float(task.score(outputs, y).double().sum())

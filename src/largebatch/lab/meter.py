@@ -11,7 +11,7 @@ from torch import Tensor
 __all__ = ["Meter"]
 
 RECORDS = 40
-"""Least number of training records of a run, where it has as many steps."""
+"""Training records of a run, beside those that go with a score."""
 
 
 class Meter:
@@ -26,8 +26,7 @@ class Meter:
     def __init__(self, steps: int, evaluations: int, seconds: float) -> None:
         """Start the clock."""
         self._steps = steps
-        self._record_every = max(1, steps // RECORDS)
-        self._score_every = max(1, steps // evaluations)
+        self._evaluations = evaluations
         self._since = time.monotonic() - seconds
         self._losses: list[Tensor] = []
         self._ratios: list[Tensor] = []
@@ -45,11 +44,15 @@ class Meter:
 
     def score_due(self, done: int) -> bool:
         """Whether the model is to be scored after ``done`` steps."""
-        return done == self._steps or done % self._score_every == 0
+        return self._among(self._evaluations, done)
 
     def record_due(self, done: int) -> bool:
         """Whether a training record is to be written; always when a score is due."""
-        return done % self._record_every == 0 or self.score_due(done)
+        return self._among(RECORDS, done) or self.score_due(done)
+
+    def _among(self, count: int, done: int) -> bool:
+        """Whether ``done`` is one of ``count`` steps spread evenly over the run, its last too."""
+        return done * count // self._steps > (done - 1) * count // self._steps
 
     def take(self) -> dict[str, float]:
         """Mean loss and offset ratio since the last record; the ratio only where weights moved."""

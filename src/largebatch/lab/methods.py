@@ -21,6 +21,7 @@ from torch.optim import LBFGS, Optimizer, SparseAdam
 import largebatch as lb
 
 from .errors import InputError, nearest
+from .tasks.resolve import search_here
 
 __all__ = ["PERTURBATIONS", "RULES", "Method", "Perturb", "Rule", "parse"]
 
@@ -154,11 +155,17 @@ def parse(name: str) -> Method:
             )
     if len(rules) > 1 or len(perturbs) > 1:
         raise InputError(f"method {name!r} joins two of a kind: at most one rule and perturbation")
-    return Method(name, rules[0] if rules else RULES["msgd"], (perturbs or [None])[0], longer)
+    rule = rules[0] if rules else RULES["msgd"]
+    return Method(name, rule, perturbs[0] if perturbs else None, longer)
 
 
 def _foreign(path: str) -> Rule:
     module_name, _, attribute = path.partition(":")
+    if not all(part.isidentifier() for part in module_name.split(".")):
+        raise InputError(
+            f"method {path!r}: {module_name!r} is not a module's name; write package.module:Class"
+        )
+    search_here()
     try:
         cls = getattr(importlib.import_module(module_name), attribute)
     except ModuleNotFoundError as error:
@@ -176,7 +183,7 @@ def _foreign(path: str) -> Rule:
 
 
 def _adapted(cls: type[Any]) -> tuple[Callable[..., Optimizer], float]:
-    """Give a foreign optimizer the rate, and weight decay where it has it; the rest stays its own."""
+    """Give a foreign optimizer the rate, and weight decay where it has it; the rest is its own."""
     parameters = inspect.signature(cls).parameters
     if "lr" not in parameters:
         raise InputError(f"{cls.__name__} has no argument lr: wrap it in a class that has one")

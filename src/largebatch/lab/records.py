@@ -1,10 +1,10 @@
 """A run is a folder, written so that a crash at any byte loses at most the last line.
 
-    config.json        complete: enough to run it again
-    environment.json   what it ran on
-    metrics.jsonl      one measurement a line, units in names
-    checkpoint/        state.pt, the last one written
-    result.json        there once the run has ended, done or diverged
+config.json        complete: enough to run it again
+environment.json   what it ran on
+metrics.jsonl      one measurement a line, units in names
+checkpoint/        state.pt, the last one written
+result.json        there once the run has ended, done or diverged
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["RunFolder", "read_json", "write_json"]
+from .errors import InputError
+
+__all__ = ["RunFolder", "differences", "read_json", "read_result", "write_json"]
 
 
 def write_json(path: Path, value: object) -> None:
@@ -34,11 +36,23 @@ def write_json(path: Path, value: object) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The JSON of a file, or a ValueError naming the file."""
+    """The JSON of a file, or an InputError naming the file."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path} is not valid JSON ({error}): delete it or restore it") from error
+        raise InputError(f"{path} is not valid JSON ({error}): delete it or restore it") from error
+
+
+def read_result(folder: Path) -> dict[str, Any] | None:
+    """The result of the run in ``folder`` if it has ended, else None."""
+    path = folder / "result.json"
+    return read_json(path) if path.exists() else None
+
+
+def differences(found: Any, wanted: Mapping[str, Any]) -> list[str]:
+    """The keys of ``wanted`` that ``found``, read from a file, has otherwise or not at all."""
+    there = found if isinstance(found, dict) else {}
+    return [k for k, v in wanted.items() if k not in there or there[k] != v]
 
 
 def finite(value: Any) -> Any:
@@ -70,10 +84,19 @@ class RunFolder:
         """The measurements."""
         return self.path / "metrics.jsonl"
 
-    def result(self) -> dict[str, Any] | None:
-        """The result if the run has ended, else None."""
-        path = self.path / "result.json"
-        return read_json(path) if path.exists() else None
+    def result(self, config: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The result of ``config`` if its run has ended, else None.
+
+        Raises:
+            InputError: the folder holds the run of another configuration.
+        """
+        path = self.path / "config.json"
+        if path.exists() and (other := differences(read_json(path), config)):
+            raise InputError(
+                f"{self.path} holds another run (differs in {', '.join(other)}): choose another "
+                "--out"
+            )
+        return read_result(self.path)
 
     def start(self, config: object, environment: object, step: int) -> None:
         """Write what the run is; drop measurements after ``step``, which will be made again."""

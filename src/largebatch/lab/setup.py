@@ -67,7 +67,12 @@ def plan_run(config: RunConfig, data_dir: Path | None) -> Plan:
     Raises:
         InputError: a batch larger than the data, a device that is not there, an unknown part.
     """
-    parse(config.method).perturbation(config.alpha, config.seed)
+    method = parse(config.method)
+    method.perturbation(config.alpha, config.seed)
+    if method.longer and config.updates is None:
+        raise InputError(
+            f"method {config.method!r} trains for a number of updates of its own: set updates"
+        )
     _check_device(config.device)
     task, data = load_task(config.task, data_dir)
     found = split(data, config.split, validation=task.validation, train_size=config.train_size)
@@ -78,6 +83,11 @@ def plan_run(config: RunConfig, data_dir: Path | None) -> Plan:
             f"{task.name} (split {config.split!r}): choose at most {examples}"
         )
     whole, rest = divmod(examples, config.batch_size)
+    if not config.drop_last and rest % config.count:
+        raise InputError(
+            f"{config.count} workers cannot share an epoch's last batch of {rest} examples: "
+            "choose another worker_size, or drop_last=true"
+        )
     per_epoch = whole + (0 if config.drop_last or not rest else 1)
     steps = config.updates if config.updates is not None else config.epochs * per_epoch
     found = Split(_to(found.train, config.device), _to(found.held_out, config.device))
@@ -89,7 +99,8 @@ def make_training(config: RunConfig, plan: Plan) -> Training:
     method = parse(config.method)
     torch.manual_seed(key(config.seed))
     # On a CPU convolutions run up to twice as fast with channels last (measured on MNIST).
-    model = plan.task.model().to(config.device, memory_format=torch.channels_last)
+    model = plan.task.model().to(config.device)
+    model = model.to(memory_format=torch.channels_last)
     model.train()
     try:
         optimizer = method.optimizer(
@@ -135,8 +146,11 @@ def _check_device(device: str) -> None:
         kind = torch.device(device).type
     except RuntimeError as error:
         raise InputError(f"unknown device {device!r}: choose 'cpu' or 'cuda'") from error
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise InputError(f"device {device!r} is not there: torch finds no CUDA; choose 'cpu'")
+    if kind not in ("cpu", "cuda"):
+        raise InputError(f"device {device!r} is not one that runs go on: choose 'cpu' or 'cuda'")
+    if kind == "cuda" and (torch.device(device).index or 0) >= torch.cuda.device_count():
+        found = torch.cuda.device_count()
+        raise InputError(f"device {device!r} is not there: torch finds {found} of CUDA")
 
 
 def _augment(names: str, task: Task) -> Augment | None:

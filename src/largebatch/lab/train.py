@@ -52,7 +52,7 @@ def train(
     plan = plan_run(config, data_dir)
     model, optimizer, scheduler, workers = training = make_training(config, plan)
     folder = RunFolder(out)
-    ended = folder.result()
+    ended = folder.result(to_dict(config))
     if ended is not None:
         return ended
     first, seconds = load_checkpoint(folder.checkpoint, training, config)
@@ -78,7 +78,9 @@ def train(
             score = evaluate(model, plan.task, plan.split.held_out)
             at = {"step": done, "epoch": epoch, "split": config.split}
             folder.write("eval", **at, **score, seconds=meter.seconds)
-        if time.monotonic() - saved > config.checkpoint_seconds and meter.record_due(done):
+        late = time.monotonic() - saved >= config.checkpoint_seconds
+        # A record has just been taken, so that no loss of the next one is behind the checkpoint.
+        if late and meter.record_due(done) and done < plan.steps:
             save_checkpoint(folder.checkpoint, training, config, done, meter.seconds)
             saved = time.monotonic()
         progress(done, plan.steps)

@@ -38,7 +38,14 @@ def test_each_of_ours_is_a_task_of_that_name(name):
 
 
 def test_the_names():
-    assert names() == ["digits", "mnist", "fashion-mnist", "cifar10", "cifar100"]
+    assert names() == [
+        "digits",
+        "mnist",
+        "fashion-mnist",
+        "cifar10",
+        "cifar10-resnet32",
+        "cifar100",
+    ]
 
 
 def test_digits_needs_neither_torchvision_nor_the_other_tasks():

@@ -49,17 +49,16 @@ def run(options: argparse.Namespace) -> int:
     safe = "".join(c if c.isalnum() else "-" for c in options.task)
     out: Path = options.out or Path("runs") / f"compare-{safe}"
     processes = options.jobs or (1 if question.device != "cpu" else os.cpu_count() or 1)
-    if not options.json:
-        print(_asked(question))
+    # What the report needs is missing now or not at all, rather than after all runs.
+    from ..report import summary_table, write_report
+
     try:
-        with stages(quiet=options.json) as stage:
+        with stages(_asked(question), quiet=options.json) as stage:
             rows = compare(question, out, data_dir(options), processes, stage)
     except Interrupted as stop:
         raise Interrupted(
             f"interrupted: finished runs are kept in {out}; the same command goes on from there"
         ) from stop
-    from ..report import summary_table, write_report
-
     page = write_report(out)
     print(json.dumps(rows, indent=1) if options.json else f"{summary_table(out)}\nReport: {page}")
     return 0

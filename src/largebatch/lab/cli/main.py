@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
+
+from ..errors import Failed, InputError
 
 __all__ = ["build_parser", "main"]
 
@@ -15,17 +19,21 @@ VERBS = {
     "report": "make a comparison's report anew from its run folders",
     "list": "tasks, methods and recipes that have a name",
 }
-EXTRA = {"sklearn", "scipy", "numpy", "torchvision", "jinja2", "rich"}
+EXTRA = {"sklearn", "scipy", "numpy", "jinja2", "rich"}
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One line as for any other bad input, without the usage that argparse prints above it."""
+        raise InputError(f"{message} (see {self.prog} --help)")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     try:
-        from ..errors import InputError
-
-        parser = build_parser()
-        options = parser.parse_args(arguments)
+        options = build_parser().parse_args(arguments)
         code: int = options.run(options)
+        sys.stdout.flush()
         return code
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] not in EXTRA:
@@ -35,11 +43,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _say(str(error) or "interrupted", 130)
     except InputError as error:
         return _say(str(error), 2)
+    except BrokenPipeError:
+        # Whoever reads us has seen enough. What is still buffered must go somewhere at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (Failed, OSError) as error:
+        return _say(str(error), 1)
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all verbs; each verb is a module that adds its own arguments."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="largebatch", description="Train with large batches without losing accuracy."
     )
     verbs = parser.add_subparsers(metavar="VERB", required=True)

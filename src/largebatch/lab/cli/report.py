@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 from pathlib import Path
 
 from ..errors import InputError
+from ..records import read_json, write_json
 
 __all__ = ["add_arguments", "run"]
+
+ANSWERS = ("compare.json", "choices.json", "results.json", "report.html")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add report's arguments."""
-    parser.add_argument("folder", type=Path, help="folder that `largebatch compare --out` wrote")
-    parser.add_argument("--figure", type=Path, help="also write the main picture as an SVG file")
+    add = parser.add_argument
+    add("folder", type=Path, help="folder that `largebatch compare --out` wrote")
+    add("--figure", type=Path, help="also write the main picture as an SVG file")
+    add("--export", type=Path, help="also copy question, answers, environment and picture there")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -22,11 +28,39 @@ def run(options: argparse.Namespace) -> int:
 
     try:
         page = write_report(options.folder)
+        table, figure = summary_table(options.folder), figure_svg(options.folder)
+        if options.figure:
+            options.figure.write_text(figure, encoding="utf-8")
+        if options.export:
+            _export(options.folder, options.export, figure)
     except (OSError, ValueError) as error:
         raise InputError(f"no report from {options.folder}: {error}") from error
-    print(summary_table(options.folder))
-    if options.figure:
-        options.figure.write_text(figure_svg(options.folder), encoding="utf-8")
-        print(f"Figure: {options.figure}")
+    print(table)
+    for written in filter(None, (options.figure, options.export)):
+        print(f"Written: {written}")
     print(f"Report: {page}")
     return 0
+
+
+def _export(folder: Path, target: Path, figure: str) -> None:
+    """What is small enough to keep beside a paper or in a repository, without the run folders."""
+    target.mkdir(parents=True, exist_ok=True)
+    for name in ANSWERS:
+        if (folder / name).exists():
+            shutil.copyfile(folder / name, target / name)
+    (target / "figure.svg").write_text(figure, encoding="utf-8")
+    for environment in sorted((folder / "final").glob("*/environment.json"))[:1]:
+        write_json(target / "environment.json", read_json(environment))
+    trials = [
+        read_json(run / "config.json") | {"result": read_json(run / "result.json")}
+        for run in sorted((folder / "tuning").iterdir())
+        if (run / "result.json").exists()
+    ]
+    write_json(target / "tuning.json", [_trial(t) for t in trials])
+
+
+def _trial(run: dict[str, object]) -> dict[str, object]:
+    kept = ("method", "batch_size", "lr", "alpha", "seed")
+    result = run["result"]
+    assert isinstance(result, dict)
+    return {k: run[k] for k in kept} | {k: result[k] for k in ("status", "value", "loss")}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config import RunConfig, from_dict, override
-from ..errors import InputError
+from ..errors import Failed, InputError
 from ..recipes import recipe
 from ..records import read_json
 from ..train import train
@@ -43,16 +43,17 @@ def run(options: argparse.Namespace) -> int:
         row = progress.add_task(f"{config.method} on {config.task}", total=None, count="")
 
         def show(done: int, steps: int) -> None:
+            progress.start()
             progress.update(row, completed=done, total=steps, count=f"{done}/{steps} updates")
 
         try:
             result = train(config, out, data_dir(options), show)
         except KeyboardInterrupt as stop:
-            raise KeyboardInterrupt(
-                f"interrupted: the same command goes on from the last checkpoint in {out}"
-            ) from stop
+            kept = "goes on from its checkpoint" if (out / "checkpoint").exists() else "starts anew"
+            raise KeyboardInterrupt(f"interrupted: the same command {kept} in {out}") from stop
         except OSError as error:
-            raise InputError(f"cannot write to {out}: {error.strerror or error}") from error
+            kind = Failed if progress.tasks[row].completed else InputError
+            raise kind(f"cannot write to {out}: {error.strerror or error}") from error
     print(json.dumps(result, indent=1) if options.json else _told(result, out))
     return 0
 

@@ -9,9 +9,21 @@ from .question import Question, question_for
 __all__ = ["OPTIONS", "command"]
 
 OPTIONS = (
-    "methods batch_sizes small_batch worker_size epochs tuning_epochs seeds tuning_seeds rates "
-    "alphas widenings evaluations train_size device"
-).split()
+    "methods",
+    "batch_sizes",
+    "small_batch",
+    "worker_size",
+    "epochs",
+    "tuning_epochs",
+    "seeds",
+    "tuning_seeds",
+    "rates",
+    "alphas",
+    "widenings",
+    "evaluations",
+    "train_size",
+    "device",
+)
 """Fields of a question that have a command-line option of their name."""
 
 

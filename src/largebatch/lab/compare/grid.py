@@ -18,8 +18,7 @@ from .question import Pair
 __all__ = ["Grid", "Trial", "at_edges"]
 
 RATE_FACTOR, ALPHA_FACTOR = 2.0, 3.0
-BETWEEN = (0.0, -1 / 3, 1 / 3, 1 / 6, -1 / 6, 1 / 2, -1 / 4, 1 / 4, 1 / 12)
-"""Places of finer rates around a coarse one, in coarse steps; a longer list holds a shorter one."""
+_TWELFTHS = (0, -4, 4, 2, -2, 6, -3, 3, 1, -1, 5, -5)
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class Grid:
         coarse = range(self.low, self.high + 1)
         alphas = range(self.alpha_low, self.alpha_high + 1)
         if method.perturb is None:
-            places = sorted(k + place for k in coarse for place in BETWEEN[: len(alphas)])
+            places = sorted(k + place for k in coarse for place in _between(len(alphas)))
             return [Trial(_rounded(centre * RATE_FACTOR**k), None) for k in places]
         first = method.perturb.reach / centre
         return [
@@ -94,6 +93,19 @@ def at_edges(chosen: Trial, trials: list[Trial]) -> set[str]:
             found |= {f"{name}-"} if value == values[0] else set()
             found |= {f"{name}+"} if value == values[-1] else set()
     return found
+
+
+def _between(count: int) -> list[float]:
+    """Places of finer rates around a coarse one, in coarse steps; longer lists hold shorter ones.
+
+    Example:
+        >>> _between(3) == [0, -1 / 3, 1 / 3], len(set(_between(40)))
+        (True, 40)
+    """
+    places = [twelfth / 12 for twelfth in _TWELFTHS]
+    while len(places) < count:
+        places += [place + 0.5 / len(places) for place in places]
+    return places[:count]
 
 
 def _rounded(value: float) -> float:

@@ -3,95 +3,142 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from ..config import RunConfig
+from ..errors import Failed
+from ..records import read_result
 from ..train import train
 
-__all__ = ["Job", "Result", "WorkerDied", "run_all"]
+__all__ = ["Job", "Pool", "Result", "WorkerDied"]
 
 Result = dict[str, Any]
 
 
-class WorkerDied(RuntimeError):
+class WorkerDied(Failed):
     """A process that was running a job ended without an answer, for example out of memory."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A run and its folder."""
+    """A run, its folder, and its work in examples: orders jobs and weighs progress."""
 
     config: RunConfig
     out: Path
+    work: int
 
 
-def run_all(
-    jobs: Sequence[Job],
-    processes: int,
-    data_dir: Path | None,
-    done: Callable[[Job], None],
-) -> dict[Job, Result]:
-    """Run all jobs, the longest first, and return their results.
+class Pool:
+    """Runs jobs; its processes start with the first job that is not finished, and stay until exit.
 
     Args:
-        jobs: what to run.
         processes: how many at once; with one, everything runs in this process.
         data_dir: where the data is.
-        done: called for each job that has ended.
-
-    Raises:
-        KeyboardInterrupt: interrupted; running jobs are ended, finished ones kept.
-        WorkerDied: a process died; finished jobs are kept.
     """
-    ordered = sorted(jobs, key=cost, reverse=True)
-    if processes == 1:
-        results = {}
-        for job in ordered:
-            results[job] = train(job.config, job.out, data_dir)
+
+    def __init__(self, processes: int, data_dir: Path | None) -> None:
+        """Start nothing yet."""
+        self._processes = processes
+        self._data_dir = data_dir
+        self._executor: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> Pool:
+        """Itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End the processes; in the middle of their runs where something went wrong."""
+        if self._executor is None:
+            return
+        if kind is not None:
+            self._executor.shutdown(wait=False, cancel_futures=True)
+            for process in multiprocessing.active_children():
+                process.terminate()
+        self._executor.shutdown()
+
+    def run(self, jobs: Sequence[Job], done: Callable[[Job], None]) -> dict[Job, Result]:
+        """Run all jobs, the longest first, and return their results.
+
+        Args:
+            jobs: what to run.
+            done: called for each job that has ended.
+
+        Raises:
+            KeyboardInterrupt: interrupted; finished runs are kept.
+            WorkerDied: a process died; finished runs are kept.
+        """
+        results = {job: r for job in jobs if (r := read_result(job.out)) is not None}
+        for job in results:
+            done(job)
+        left = sorted((j for j in jobs if j not in results), key=lambda j: j.work, reverse=True)
+        for job, result in self._in_processes(left) if self._processes > 1 else self._here(left):
+            results[job] = result
             done(job)
         return results
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=context, initializer=_ignore_interrupt) as pool:
+
+    def _here(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Result]]:
+        for job in jobs:
+            yield job, train(job.config, job.out, self._data_dir)
+
+    def _in_processes(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Result]]:
         try:
-            futures = {pool.submit(train, j.config, j.out, data_dir): j for j in ordered}
-            return _collect(futures, done)
+            with _interrupt_blocked():
+                futures = {self._submit(job): job for job in jobs}
+            pending = set(futures)
+            while pending:
+                ended, pending = wait(pending, return_when=FIRST_COMPLETED)
+                for future in ended:
+                    yield futures[future], future.result()
         except BrokenProcessPool as error:
             raise WorkerDied(
                 "a run's process ended without an answer (out of memory?); finished runs are "
                 "kept: start again with fewer --jobs to go on"
             ) from error
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in multiprocessing.active_children():
-                process.terminate()
-            raise
+
+    def _submit(self, job: Job) -> Future[Result]:
+        if self._executor is None:
+            context = multiprocessing.get_context("spawn")
+            self._executor = ProcessPoolExecutor(self._processes, context, initializer=_obey)
+        return self._executor.submit(train, job.config, job.out, self._data_dir)
 
 
-def cost(job: Job) -> float:
-    """Work of a run in examples, good enough to order jobs and to weigh a progress bar."""
-    c = job.config
-    return float(c.epochs * 1e3 if c.updates is None else c.updates * c.batch_size)
+@contextmanager
+def _interrupt_blocked() -> Iterator[None]:
+    # The terminal sends Ctrl-C to every process. The parent alone answers it, and ends the others:
+    # they inherit the block from here, so that none prints a trace while it is still importing.
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
-def _collect(
-    futures: dict[Future[Result], Job], done: Callable[[Job], None]
-) -> dict[Job, Result]:
-    results: dict[Job, Result] = {}
-    pending = set(futures)
-    while pending:
-        ended, pending = wait(pending, return_when=FIRST_COMPLETED)
-        for future in ended:
-            results[futures[future]] = future.result()
-            done(futures[future])
-    return results
-
-
-def _ignore_interrupt() -> None:
-    # The terminal sends Ctrl-C to every process; the parent alone answers it, and ends the others.
+def _obey() -> None:
+    """In a process of the pool: leave Ctrl-C to the parent, and do not outlive it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def end_with_parent() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()

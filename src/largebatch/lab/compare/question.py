@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-from ..config import RunConfig, ScheduleConfig
+from ..config import RunConfig, ScheduleConfig, check_seed
 from ..errors import InputError
 from ..methods import parse
 from ..tasks import Task, resolve
@@ -17,6 +17,8 @@ REFERENCE = "msgd"
 METHODS = ("msgd", "lars", "sngm", "gnc", "rnc", "sngm+gnc", "msgd+longer")
 Pair = tuple[str, int]
 """Method and batch size."""
+MOST_SEEDS = 1000
+"""Final runs' seeds count from the first, tuning's from this much further."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,10 @@ class Question:
         """Check what needs no data."""
         for method in self.methods:
             parse(method)
+        if self.widenings < 0:
+            raise InputError(f"widenings must be 0 or more, got {self.widenings}")
+        for seed in (*self.seeds, *self.tuning_seeds):
+            check_seed(seed)
         if set(self.seeds) & set(self.tuning_seeds):
             raise InputError("a seed is used for tuning and for final runs: choose distinct ones")
         if not self.seeds or not self.tuning_seeds:
@@ -151,8 +157,8 @@ def question_for(task_name: str, scale: str = "short", seed: int = 0, **given: A
     preset = SCALES[scale]
     given = {k: v for k, v in given.items() if v is not None}
     epochs = given.pop("epochs", min(task.epochs, preset.epochs))
-    seeds = range(seed, seed + given.pop("seeds", preset.seeds))
-    tuning = range(seed + 1000, seed + 1000 + given.pop("tuning_seeds", preset.tuning_seeds))
+    seeds = _seeds(seed, given.pop("seeds", preset.seeds))
+    tuning = _seeds(seed + MOST_SEEDS, given.pop("tuning_seeds", preset.tuning_seeds))
     small = given.pop("small_batch", task.small_batch)
     question = Question(
         task=task_name,
@@ -162,12 +168,22 @@ def question_for(task_name: str, scale: str = "short", seed: int = 0, **given: A
         worker_size=small,
         epochs=epochs,
         tuning_epochs=epochs,
-        seeds=tuple(seeds),
-        tuning_seeds=tuple(tuning),
+        seeds=seeds,
+        tuning_seeds=tuning,
         widenings=preset.widenings,
         evaluations=min(40, epochs),
         scale=scale,
     )
     question = replace(question, **given)
     rest = tuple(m for m in question.methods if m != REFERENCE)
-    return replace(question, methods=(REFERENCE, *dict.fromkeys(rest)))
+    return replace(
+        question,
+        methods=(REFERENCE, *dict.fromkeys(rest)),
+        batch_sizes=tuple(dict.fromkeys(question.batch_sizes)),
+    )
+
+
+def _seeds(first: int, count: int) -> tuple[int, ...]:
+    if count > MOST_SEEDS:
+        raise InputError(f"at most {MOST_SEEDS:,} seeds, got {count:,}")
+    return tuple(range(first, first + count))

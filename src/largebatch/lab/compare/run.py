@@ -11,14 +11,14 @@ from typing import Any, Literal, Protocol
 from torch import nn
 
 from ..config import RunConfig
-from ..errors import InputError
+from ..errors import Failed, InputError
 from ..methods import parse
-from ..records import read_json, write_json
+from ..records import differences, read_json, write_json
 from ..setup import load_task, make_training, plan_run
 from ..tasks import Task, split
 from .command import command
 from .grid import Grid, Trial, at_edges
-from .pool import Job, Result, run_all
+from .pool import Job, Pool, Result
 from .question import Pair, Question
 
 __all__ = ["Interrupted", "Stage", "compare"]
@@ -33,7 +33,9 @@ class Interrupted(KeyboardInterrupt):
 class Stage(Protocol):
     """Opens a stage of so many jobs; what it gives is called for each that ends."""
 
-    def __call__(self, name: str, jobs: Sequence[Job]) -> AbstractContextManager[Callable[[Job], None]]:
+    def __call__(
+        self, name: str, jobs: Sequence[Job]
+    ) -> AbstractContextManager[Callable[[Job], None]]:
         """Show the stage while the context lasts."""
 
 
@@ -44,25 +46,32 @@ def compare(
 
     Raises:
         InputError: bad input, before any training.
+        Failed: a process died, or the folder could not be written to, for example a full disk.
         Interrupted: Ctrl-C.
     """
-    course = _Course(question, out, data_dir, processes, stage)
+    pool = Pool(processes, data_dir)
+    course = _Course(question, out, data_dir, pool, stage)
     course.check()
     try:
-        chosen = course.tune()
-        return course.finish(chosen)
+        with pool:
+            chosen = course.tune()
+            return course.finish(chosen)
     except KeyboardInterrupt as error:
         raise Interrupted from error
+    except OSError as error:
+        raise Failed(
+            f"{error}; finished runs are kept in {out}, and the same command goes on from there"
+        ) from error
 
 
 class _Course:
     def __init__(
-        self, question: Question, out: Path, data_dir: Path | None, processes: int, stage: Stage
+        self, question: Question, out: Path, data_dir: Path | None, pool: Pool, stage: Stage
     ) -> None:
         self.question = question
         self.out = out
         self.data_dir = data_dir
-        self.processes = processes
+        self.pool = pool
         self.stage = stage
         self.task, data = load_task(question.task, data_dir)
         views = [
@@ -79,7 +88,7 @@ class _Course:
         """Every pair must be able to run on both splits; the folder must be this question's."""
         for pair in self.question.pairs():
             for on in ("validation", "test"):
-                config = self.config(pair, Grid.of(1, 1).trials(pair)[0], 0, on)  # type: ignore[arg-type]
+                config = self.config(pair, Grid.of(1, 1).trials(pair)[0], 0, on)
                 make_training(config, plan_run(config, self.data_dir))
         described = self.describe()
         path = self.out / "compare.json"
@@ -141,7 +150,9 @@ class _Course:
         scores: dict[tuple[Pair, Trial], tuple[float, float] | None],
         name: str,
     ) -> None:
-        new = [(p, t) for p in self.question.pairs() for t in grid.trials(p) if (p, t) not in scores]
+        new = [
+            (p, t) for p in self.question.pairs() for t in grid.trials(p) if (p, t) not in scores
+        ]
         jobs = {
             (pair, trial, seed): self._job("tuning", self.config(pair, trial, seed, "validation"))
             for pair, trial in new
@@ -215,18 +226,22 @@ class _Course:
             "batch_size": pair[1],
             "lr": job.config.lr,
             "seed": job.config.seed,
-            "epochs": result["examples"] / self.examples["test"],
+            "epochs": result["updates"] / self._steps_per_epoch(job.config),
             "metric": result["metric"],
             "value": result["value"],
             "seconds": result["seconds"],
         }
 
     def _job(self, stage: str, config: RunConfig) -> Job:
-        return Job(config, self.out / stage / config.name())
+        steps = config.updates or config.epochs * self._steps_per_epoch(config)
+        return Job(config, self.out / stage / config.name(), steps * config.batch_size)
+
+    def _steps_per_epoch(self, config: RunConfig) -> int:
+        return self.examples[config.split] // config.batch_size
 
     def _run(self, name: str, jobs: list[Job]) -> dict[Job, Result]:
         with self.stage(name, jobs) as done:
-            return run_all(jobs, self.processes, self.data_dir, done)
+            return self.pool.run(jobs, done)
 
 
 def _has_batch_norm(task: Task) -> bool:
@@ -234,11 +249,8 @@ def _has_batch_norm(task: Task) -> bool:
     return any(isinstance(m, kinds) for m in task.model().modules())
 
 
-def _same_question(path: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
-    wanted = {k: list(v) if isinstance(v, tuple) else v for k, v in wanted.items()}
-    differs = [k for k in wanted if found.get(k) != wanted[k]]
-    if differs:
-        shown = ", ".join(f"{k} {found.get(k)!r} there, {wanted[k]!r} asked" for k in differs[:3])
-        raise InputError(
-            f"{path.parent} holds another comparison ({shown}): choose another --out"
-        )
+def _same_question(path: Path, found: Any, wanted: dict[str, Any]) -> None:
+    if differs := differences(found, wanted):
+        there = found if isinstance(found, dict) else {}
+        shown = ", ".join(f"{k} {there.get(k)!r} there, {wanted[k]!r} asked" for k in differs[:3])
+        raise InputError(f"{path.parent} holds another comparison ({shown}): choose another --out")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import pickle
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from largebatch.lab.tasks.augment import compose, crop, flip
 from largebatch.lab.tasks.base import Data, Examples, Task
 from largebatch.lab.tasks.published import Archive, File, data_folder, ensure, read
 
-__all__ = ["cifar10", "cifar100"]
+__all__ = ["cifar10", "cifar100", "cifar10_resnet32"]
 
 _URL = "https://www.cs.toronto.edu/~kriz/"
 _FOLDER10, _FOLDER100 = "cifar-10-batches-py", "cifar-100-python"
@@ -157,4 +158,9 @@ cifar100 = Task(
     epochs=160,
     small_batch=128,
     batch_sizes=(4096,),
+)
+
+# The network of GNC's CIFAR-10 runs; ResNet-20 is SNGM's.
+cifar10_resnet32 = replace(
+    cifar10, name="cifar10-resnet32", title="CIFAR-10, ResNet-32", model=resnet32
 )

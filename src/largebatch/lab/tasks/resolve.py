@@ -14,13 +14,14 @@ from types import ModuleType
 
 from largebatch.lab.tasks.base import Task, TaskError
 
-__all__ = ["names", "resolve"]
+__all__ = ["names", "resolve", "search_here"]
 
 _TASKS = {
     "digits": "largebatch.lab.tasks.digits:digits",
     "mnist": "largebatch.lab.tasks.mnist:mnist",
     "fashion-mnist": "largebatch.lab.tasks.mnist:fashion_mnist",
     "cifar10": "largebatch.lab.tasks.cifar:cifar10",
+    "cifar10-resnet32": "largebatch.lab.tasks.cifar:cifar10_resnet32",
     "cifar100": "largebatch.lab.tasks.cifar:cifar100",
 }
 
@@ -60,10 +61,15 @@ def resolve(name: str) -> Task:
             f"no task {name!r}{_nearest(name, list(_TASKS))}: choose {', '.join(_TASKS)}, "
             "or your own as package.module:attribute"
         )
+    search_here()
+    return _load(name)
+
+
+def search_here() -> None:
+    """Let imports find what lies in the current directory, first, as with ``python -m``."""
     here = os.getcwd()
     if here not in sys.path and "" not in sys.path:
         sys.path.insert(0, here)
-    return _load(name)
 
 
 def _load(path: str) -> Task:
