@@ -25,7 +25,7 @@ def test_a_loss_and_its_recovery(make):
     sngm = [94.0, 94.5, 94.2, 94.6, 94.2]
     folder = make(methods=TWO, values=values(reference=REF, msgd=BASE, sngm=sngm))
     assert said(folder) == [
-        "On Digits, momentum SGD at batch 1,024 loses 16.0 points against batch 64 "
+        "On digits, momentum SGD at batch 1,024 loses 16.0 points against batch 64 "
         "after the same 40 epochs.",
         "The method best on validation, sngm, wins back 88% of it.",
     ]
@@ -63,7 +63,7 @@ def test_momentum_sgd_diverged_everywhere(make):
     gone = tuple(("msgd", 1024, s) for s in range(5))
     first, second = said(make(methods=TWO, diverged=gone))
     assert first == (
-        "On Digits, momentum SGD at batch 1,024 has no final value: 5 of 5 seeds diverged."
+        "On digits, momentum SGD at batch 1,024 has no final value: 5 of 5 seeds diverged."
     )
     assert second.startswith("The method best on validation, sngm, ends at 9")
     assert "worse than momentum SGD at batch 64" in second

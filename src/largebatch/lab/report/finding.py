@@ -55,7 +55,7 @@ def diverged(row: Row) -> str:
 
 
 def _loss(comparison: Comparison, section: Section, metric: Metric) -> str:
-    task = str(comparison.question.get("task_title") or comparison.question["task"])
+    task = str(comparison.question["task"])
     here, there = count(section.batch_size), count(comparison.small_batch)
     start = f"On {task}, momentum SGD at batch {here}"
     baseline, reference = section.baseline, section.reference
