@@ -1,0 +1,54 @@
+"""Every file of examples/ runs as its reader would run it, with warnings as errors."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import largebatch
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+COMMAND = "import sys; from largebatch.lab.cli import main; sys.exit(main())"
+
+
+def run(folder: Path, *arguments: str) -> str:
+    """Standard output of ``python -W error ARGUMENTS`` in a copy of examples/."""
+    shutil.copytree(EXAMPLES, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    source = str(Path(largebatch.__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-W", "error", *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": source, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_no_example_is_left_out():
+    assert {path.name for path in EXAMPLES.glob("*.py")} == {"my_task.py", "plain_loop.py"}
+
+
+def test_the_plain_loop_perturbs_and_learns(tmp_path: Path):
+    said = run(tmp_path / "examples", "plain_loop.py", "25")
+    found = re.search(r"epoch  20 .* norm (\S+)\n(?:.*\n)*test accuracy ([\d.]+)%", said)
+    assert found, said
+    ratio, accuracy = float(found[1]), float(found[2])
+    assert 1e-5 < ratio < 0.1, said  # zero would be no perturbation, and 1e-7 only rounding
+    assert accuracy > 88, said  # ten classes; a loop that does not learn stays near 10
+
+
+def test_a_task_of_ones_own_is_compared(tmp_path: Path):
+    arguments = ["compare", "--task", "my_task:task", "--scale", "smoke", "--out", "wine"]
+    arguments += ["--methods", "gnc", "--seeds", "1"]
+    run(tmp_path / "examples", "-c", COMMAND, *arguments)
+    out = tmp_path / "examples" / "wine"
+    results = json.loads((out / "results.json").read_text())
+    assert {row["task"] for row in results} == {"my_task:task"}
+    assert {row["batch_size"] for row in results} >= {8, 64}
+    assert "Three growers of wine" in (out / "report.html").read_text()
