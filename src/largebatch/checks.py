@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -45,14 +46,14 @@ def check_arguments(
 
 def check_ownership(model: nn.Module, optimizers: Sequence[Optimizer]) -> None:
     """Raise ValueError unless the optimizers hold some of the model's parameters, each once."""
-    theirs = [id(p) for o in optimizers for group in o.param_groups for p in group["params"]]
-    twice = [name for name, p in model.named_parameters() if theirs.count(id(p)) > 1]
+    theirs = Counter(id(p) for o in optimizers for g in o.param_groups for p in g["params"])
+    twice = [name for name, p in model.named_parameters() if theirs[id(p)] > 1]
     if twice:
         raise ValueError(
             f"each parameter belongs to one optimizer, but {twice[0]!r} is held twice: share the "
             "parameters out among the optimizers"
         )
-    if not set(theirs) & {id(p) for p in model.parameters()}:
+    if not any(id(p) in theirs for p in model.parameters()):
         raise ValueError(
             "the optimizer holds none of the model's parameters: make it from this model's "
             "parameters(), after the model was moved or wrapped"

@@ -39,7 +39,8 @@ class Workers:
     torch's global generator, which is not touched.
 
     Memory: ``count`` x parameters x noise dtype for methods that remember (``bytes_needed``),
-    one copy of the perturbed parameters, and one further gradient while a worker runs.
+    one copy of the perturbed parameters, and one further gradient while a worker runs. Where
+    parameters come or go (unfreezing), what is remembered starts from zero for all of them.
 
     Args:
         model: the module in training; changed in place, never wrapped.
@@ -109,7 +110,7 @@ class Workers:
 
     @property
     def step(self) -> int:
-        """Number of the step, from 0: how often ``combine`` has been called."""
+        """Number of the step, from 0; how often ``combine`` has been called."""
         return self._passes.step
 
     @property
