@@ -36,9 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] not in EXTRA:
+        package = (error.name or "").partition(".")[0]
+        if package not in EXTRA:
             raise
-        return _say(f"{error.name} is missing: pip install 'largebatch[lab]'", 2)
+        return _say(f"{package} is missing: pip install 'largebatch[lab]'", 2)
     except KeyboardInterrupt as error:
         return _say(str(error) or "interrupted", 130)
     except InputError as error:

@@ -1,83 +1,78 @@
 """Grids of equal size: every method and batch gets the same number of trials, alpha included.
 
-    coarse rates  c·2^k,    k = low..high              c: the rule's centre
-    alphas        a·3^j,    j = alpha_low..alpha_high  a: the perturbation's reach / c
+    coarse rates  c·2^k,   k = -1, 0, 1 at first      c: the rule's centre
+    alphas        a·3^j,   j = -1, 0, 1 at first      a: the perturbation's reach / c
 
 A method with an alpha tries every coarse rate with every alpha. One without spends as many trials
-on rates between the coarse ones. Where a choice lies at the edge of a grid, all grids grow.
+on rates between the coarse ones. Where a choice lies at the edge of a grid, all grids grow by the
+same number of trials, each where its own best trial is: beyond the edge, or else around the best.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
 
 from ..methods import parse
-from .question import Pair
 
-__all__ = ["Grid", "Trial", "at_edges"]
+__all__ = ["Trial", "at_edges", "first_trials", "more_trials"]
 
 RATE_FACTOR, ALPHA_FACTOR = 2.0, 3.0
-_TWELFTHS = (0, -4, 4, 2, -2, 6, -3, 3, 1, -1, 5, -5)
+SAME = 0.01  # closer than this, relatively, two rates are one
+AROUND = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1))
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One rate and, for methods that have one, one alpha."""
+    """One rate and, for methods that have one, one alpha; four digits, to be typed again."""
 
     lr: float
     alpha: float | None
 
-
-@dataclass(frozen=True)
-class Grid:
-    """The range of a grid in coarse steps, the same for all pairs of a comparison."""
-
-    low: int
-    high: int
-    alpha_low: int
-    alpha_high: int
-
-    @classmethod
-    def of(cls, rates: int, alphas: int) -> Grid:
-        """``rates`` coarse rates and ``alphas`` alphas around their centres."""
-        low, alpha_low = -(rates // 2), -(alphas // 2)
-        return cls(low, low + rates - 1, alpha_low, alpha_low + alphas - 1)
-
-    @property
-    def size(self) -> int:
-        """Trials of every pair."""
-        return (self.high - self.low + 1) * (self.alpha_high - self.alpha_low + 1)
-
-    def trials(self, pair: Pair) -> list[Trial]:
-        """The trials of a pair."""
-        method = parse(pair[0])
-        centre = method.rule.lr
-        coarse = range(self.low, self.high + 1)
-        alphas = range(self.alpha_low, self.alpha_high + 1)
-        if method.perturb is None:
-            places = sorted(k + place for k in coarse for place in _between(len(alphas)))
-            return [Trial(_rounded(centre * RATE_FACTOR**k), None) for k in places]
-        first = method.perturb.reach / centre
-        return [
-            Trial(_rounded(centre * RATE_FACTOR**k), _rounded(first * ALPHA_FACTOR**j))
-            for k in coarse
-            for j in alphas
-        ]
-
-    def widened(self, chosen: Mapping[Pair, Trial]) -> Grid:
-        """This grid, one step wider on every side at whose edge a choice lies."""
-        edges = set().union(*(at_edges(t, self.trials(pair)) for pair, t in chosen.items()))
-        return replace(
-            self,
-            low=self.low - ("lr-" in edges),
-            high=self.high + ("lr+" in edges),
-            alpha_low=self.alpha_low - ("alpha-" in edges),
-            alpha_high=self.alpha_high + ("alpha+" in edges),
-        )
+    def moved(self, rate_steps: float, alpha_steps: float = 0.0) -> Trial:
+        """The trial so many coarse steps away."""
+        alpha = None if self.alpha is None else _rounded(self.alpha * ALPHA_FACTOR**alpha_steps)
+        return Trial(_rounded(self.lr * RATE_FACTOR**rate_steps), alpha)
 
 
-def at_edges(chosen: Trial, trials: list[Trial]) -> set[str]:
+def first_trials(method: str, rates: int, alphas: int) -> list[Trial]:
+    """The ``rates`` times ``alphas`` trials that a method starts with.
+
+    Example:
+        >>> first_trials("sngm+gnc", 2, 1)
+        [Trial(lr=0.5, alpha=0.08), Trial(lr=1.0, alpha=0.08)]
+        >>> [trial.lr for trial in first_trials("sngm", 2, 2)]
+        [0.4204, 0.5946, 0.8409, 1.189]
+    """
+    found = parse(method)
+    centre = found.rule.lr
+    if found.perturb is None:
+        steps = [(k + 0.5) / alphas - 0.5 - rates // 2 for k in range(rates * alphas)]
+        return [Trial(_rounded(centre * RATE_FACTOR**k), None) for k in steps]
+    start = Trial(centre, _rounded(found.perturb.reach / centre))
+    return [
+        start.moved(k - rates // 2, j - alphas // 2) for k in range(rates) for j in range(alphas)
+    ]
+
+
+def more_trials(tried: Sequence[Trial], best: Trial, count: int) -> list[Trial]:
+    """Another ``count`` trials: beyond the edge that the best lies at, or else closer around it.
+
+    Example:
+        >>> tried = first_trials("sngm", 1, 3)
+        >>> [trial.lr for trial in more_trials(tried, best=tried[-1], count=3)]
+        [1.588, 2.0, 2.52]
+    """
+    candidates = _along(tried, best, count) if best.alpha is None else _across(best)
+    found: list[Trial] = []
+    new = (t for t in candidates if not any(_same(t, other) for other in (*tried, *found)))
+    for trial in islice(new, count):
+        found.append(trial)
+    return found
+
+
+def at_edges(chosen: Trial, trials: Sequence[Trial]) -> set[str]:
     """Which edges of the trials' range the choice lies at, of "lr-", "lr+", "alpha-", "alpha+".
 
     Example:
@@ -95,19 +90,33 @@ def at_edges(chosen: Trial, trials: list[Trial]) -> set[str]:
     return found
 
 
-def _between(count: int) -> list[float]:
-    """Places of finer rates around a coarse one, in coarse steps; longer lists hold shorter ones.
+def _along(tried: Sequence[Trial], best: Trial, count: int) -> Iterator[Trial]:
+    """Without an alpha: one coarse step beyond the edge in ``count`` parts, or ever finer."""
+    edges = at_edges(best, tried)
+    step = 1 / count
+    if edges:
+        sign = 1 if "lr+" in edges else -1
+        yield from (best.moved(sign * step * (k + 1)) for k in range(count))
+    while True:
+        step /= 2
+        yield from (best.moved(step), best.moved(-step))
+        if step < SAME:  # too close to be told apart: outwards instead
+            yield from (best.moved(sign * k) for k in range(1, 100) for sign in (1, -1))
 
-    Example:
-        >>> _between(3) == [0, -1 / 3, 1 / 3], len(set(_between(40)))
-        (True, 40)
-    """
-    places = [twelfth / 12 for twelfth in _TWELFTHS]
-    while len(places) < count:
-        places += [place + 0.5 / len(places) for place in places]
-    return places[:count]
+
+def _across(best: Trial) -> Iterator[Trial]:
+    """With an alpha: the eight neighbours one coarse step away, then half a step, and so on."""
+    for halvings in range(5):
+        yield from (best.moved(dx * 0.5**halvings, dj * 0.5**halvings) for dx, dj in AROUND)
+    yield from (best.moved(k, j) for k in range(2, 99) for j in (0, -1, 1))
+
+
+def _same(a: Trial, b: Trial) -> bool:
+    close = abs(a.lr - b.lr) <= SAME * b.lr
+    if a.alpha is None or b.alpha is None:
+        return close and a.alpha is b.alpha
+    return close and abs(a.alpha - b.alpha) <= SAME * b.alpha
 
 
 def _rounded(value: float) -> float:
-    """Four significant digits: a rate that a reader can type again."""
     return float(f"{value:.4g}")

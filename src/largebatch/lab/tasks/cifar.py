@@ -24,7 +24,7 @@ from largebatch.lab.tasks.augment import compose, crop, flip
 from largebatch.lab.tasks.base import Data, Examples, Task
 from largebatch.lab.tasks.published import Archive, File, data_folder, ensure, read
 
-__all__ = ["cifar10", "cifar100", "cifar10_resnet32"]
+__all__ = ["cifar10", "cifar10_resnet32", "cifar100"]
 
 _URL = "https://www.cs.toronto.edu/~kriz/"
 _FOLDER10, _FOLDER100 = "cifar-10-batches-py", "cifar-100-python"
