@@ -69,7 +69,9 @@ def test_the_step_knows_the_contracts_and_no_method():
 
 
 def test_nothing_outside_imports_the_lab():
-    wrong = [(m, i) for m in MODULES if not within(m, "lab") for i in ours(m) if within(i, "lab")]
+    # `python -m largebatch` is the command, which is the lab's.
+    core = [m for m in MODULES if not within(m, "lab", "__main__")]
+    wrong = [(m, i) for m in core for i in ours(m) if within(i, "lab")]
     assert wrong == []
 
 

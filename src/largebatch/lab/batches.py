@@ -42,7 +42,7 @@ def batches(config: RunConfig, plan: Plan, first: int) -> Iterator[tuple[int, Te
 
 def _seed_global(device: torch.device, seed: int) -> None:
     # Not torch.manual_seed: until CUDA is started, each call of it formats a stack trace, which
-    # costs a small network a tenth of its step.
+    # costs a small network a twentieth of its step.
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
         torch.cuda.manual_seed(seed)

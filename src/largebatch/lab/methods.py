@@ -84,7 +84,7 @@ PERTURBATIONS = {
             "gnc",
             "gradient noise convolution, filter-wise (Haruki et al., Eq. 6)",
             lambda alpha, seed: lb.GNC(alpha),
-            0.08,
+            0.04,
         ),
         Perturb(
             "rnc",

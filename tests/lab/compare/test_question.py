@@ -69,7 +69,9 @@ def test_one_worker_is_never_larger_than_the_batch():
     ("given", "message"),
     [
         ({"methods": ("lers",)}, "unknown method 'lers'"),
-        ({"widenings": -1}, "widenings must be 0 or more, got -1"),
+        ({"widenings": -1}, "widenings must be 0 to 12, got -1"),
+        ({"alphas": 13}, "alphas must be 1 to 12, got 13"),
+        ({"rates": 0}, "rates must be 1 to 12, got 0"),
         ({"seeds": 1001}, "at most 1,000 seeds, got 1,001"),
         ({"tuning_seeds": 10**11}, "at most 1,000 seeds, got 100,000,000,000"),
         ({"seed": -1}, "seed must be 0 or more"),

@@ -60,7 +60,8 @@ def test_every_pair_is_tuned_alike_on_validation_examples(ask, answer, tmp_path,
         tried.setdefault(pair, []).append((config["lr"], config["alpha"]))
     choices = read(tmp_path / "out" / "choices.json")
     assert len(choices) == len(tried) == 5
-    assert {len(trials) for trials in tried.values()} == {choices[0]["trials"]}
+    # With two rates and two alphas every choice is at an edge: two widenings of two trials.
+    assert {len(trials) for trials in tried.values()} == {c["trials"] for c in choices} == {8}
     for choice in choices:
         assert (choice["lr"], choice["alpha"]) in tried[choice["method"], choice["batch_size"]]
 
@@ -73,6 +74,21 @@ def test_the_choice_is_the_best_of_validation(ask, answer, tmp_path, read):
         mine = [(c, r) for c, r in ended if (c["method"], c["batch_size"]) == pair]
         best = max(mine, key=lambda run: (run[1]["value"], -run[1]["loss"]))
         assert (choice["lr"], choice["validation"]) == (best[0]["lr"], best[1]["value"])
+
+
+def test_where_less_is_better_the_least_is_chosen(ask, answer, tmp_path, read):
+    rows = answer(ask(task="tiny_task:errors", methods=("sngm",), rates=4))
+    ended = runs(tmp_path / "out" / "tuning", read)
+    for choice in read(tmp_path / "out" / "choices.json"):
+        pair = choice["method"], choice["batch_size"]
+        mine = [r["value"] for c, r in ended if (c["method"], c["batch_size"]) == pair]
+        assert choice["validation"] == min(mine) < max(mine)
+    assert {row["metric"] for row in rows} == {"error_percent"}
+
+
+def test_an_epoch_is_an_epoch_where_its_incomplete_batch_is_left_out(ask, answer):
+    rows = answer(ask(methods=("sngm",), batch_sizes=(40,)))
+    assert {row["epochs"] for row in rows} == {2}
 
 
 def test_test_examples_choose_nothing(ask, answer, tmp_path, read, monkeypatch):

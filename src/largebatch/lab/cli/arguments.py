@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ..errors import InputError
+
 __all__ = ["data_dir", "names", "numbers", "positive"]
 
 
@@ -30,6 +32,17 @@ def names(text: str) -> tuple[str, ...]:
 
 
 def data_dir(options: argparse.Namespace) -> Path | None:
-    """The data folder as an absolute path, so that other processes mean the same; None if unset."""
+    """The data folder as an absolute path, so that other processes mean the same; None if unset.
+
+    Raises:
+        InputError: it is not there; a name mistyped would otherwise start a download.
+    """
     found: Path | None = options.data_dir
-    return None if found is None else found.expanduser().resolve()
+    if found is None:
+        return None
+    if not found.expanduser().is_dir():
+        raise InputError(
+            f"--data-dir {found} is not a folder: name the one that has the data, or make it "
+            "first to download into it"
+        )
+    return found.expanduser().resolve()

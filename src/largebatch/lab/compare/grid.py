@@ -41,7 +41,7 @@ def first_trials(method: str, rates: int, alphas: int) -> list[Trial]:
 
     Example:
         >>> first_trials("sngm+gnc", 2, 1)
-        [Trial(lr=0.5, alpha=0.08), Trial(lr=1.0, alpha=0.08)]
+        [Trial(lr=0.5, alpha=0.04), Trial(lr=1.0, alpha=0.04)]
         >>> [trial.lr for trial in first_trials("sngm", 2, 2)]
         [0.4204, 0.5946, 0.8409, 1.189]
     """

@@ -17,6 +17,8 @@ REFERENCE = "msgd"
 METHODS = ("msgd", "lars", "sngm", "gnc", "rnc", "sngm+gnc", "msgd+longer")
 Pair = tuple[str, int]
 """Method and batch size."""
+MOST_STEPS = 12
+"""Of a grid in each direction, and of its widenings: beyond, trials could not be told apart."""
 MOST_SEEDS = 1000
 """Final runs' seeds count from the first, tuning's from this much further."""
 
@@ -92,8 +94,9 @@ class Question:
         """Check what needs no data."""
         for method in self.methods:
             parse(method)
-        if self.widenings < 0:
-            raise InputError(f"widenings must be 0 or more, got {self.widenings}")
+        for name, least in (("rates", 1), ("alphas", 1), ("widenings", 0)):
+            if not least <= (value := getattr(self, name)) <= MOST_STEPS:
+                raise InputError(f"{name} must be {least} to {MOST_STEPS}, got {value}")
         for seed in (*self.seeds, *self.tuning_seeds):
             check_seed(seed)
         if set(self.seeds) & set(self.tuning_seeds):

@@ -1,0 +1,125 @@
+"""What each verb prints when all goes well."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from largebatch.lab.cli import main
+from largebatch.lab.cli.main import VERBS
+from largebatch.lab.methods import PERTURBATIONS, RULES
+from largebatch.lab.recipes import RECIPES
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
+RUN = ["--set", "batch_size=32", "--set", "worker_size=8", "--scale", "smoke"]
+
+
+@pytest.mark.parametrize("verb", [None, *VERBS])
+def test_help(capsys, verb):
+    with pytest.raises(SystemExit) as stop:
+        main([verb, "--help"] if verb else ["--help"])
+    out, err = capsys.readouterr()
+    assert (stop.value.code, err) == (0, "")
+    assert out.startswith("usage: largebatch")
+    if verb is None:
+        assert all(name in out for name in VERBS)
+
+
+def test_list_names_everything(cli):
+    code, out, err = cli("list")
+    assert (code, err) == (0, "")
+    for name in (*RULES, *PERTURBATIONS, *RECIPES, "digits", "cifar100", "longer"):
+        assert f"  {name} " in out
+    assert max(map(len, out.splitlines())) < 120
+
+
+def test_list_as_json(cli):
+    found = json.loads(cli("list", "--json")[1])
+    assert set(found) == {"tasks", "update rules", "perturbations", "options", "recipes"}
+    assert set(found["recipes"]) == set(RECIPES)
+
+
+def test_train_tells_the_score_and_the_folder(cli, tiny, tmp_path):
+    code, out, err = cli("train", "--task", tiny, *RUN, "--out", "run")
+    assert (code, err) == (0, "")
+    value = json.loads((tmp_path / "run" / "result.json").read_text())["value"]
+    assert out.startswith(f"accuracy_percent {value:.2f} after 6 updates, ")
+    assert out.endswith("Run: run\n")
+
+
+def test_train_as_json_prints_nothing_else(cli, tiny, tmp_path):
+    code, out, err = cli("train", "--task", tiny, *RUN, "--json")
+    assert (code, err) == (0, "")
+    (run,) = (tmp_path / "runs").iterdir()
+    assert json.loads(out) == json.loads((run / "result.json").read_text())
+
+
+def test_options_and_settings_reach_the_configuration(cli, tiny, tmp_path):
+    cli("train", "--task", tiny, *RUN, "--seed", 7, "--set", "schedule.kind=linear", "--out", "a")
+    config = json.loads((tmp_path / "a" / "config.json").read_text())
+    assert (config["task"], config["seed"], config["epochs"]) == (tiny, 7, 2)
+    assert config["schedule"]["kind"] == "linear"
+    code, *_ = cli("train", "--config", "a/config.json", "--set", "lr=0.2", "--out", "b")
+    again = json.loads((tmp_path / "b" / "config.json").read_text())
+    assert (code, again) == (0, config | {"lr": 0.2})
+
+
+def test_a_run_that_diverges_is_a_result(cli, tiny):
+    code, out, err = cli("train", "--task", tiny, *RUN, "--set", "lr=1e38", "--out", "a")
+    assert (code, err) == (0, "")
+    assert out.startswith("diverged after ")
+
+
+def test_compare_prints_the_table_and_the_report(cli, tiny, tmp_path):
+    small = ["--methods", "sngm", "--scale", "smoke", "--jobs", 1, "--out", "out"]
+    code, out, err = cli("compare", "--task", tiny, *small)
+    assert (code, err) == (0, "")
+    assert out.startswith(f"{tiny}: msgd, sngm at batch 32, against momentum SGD at 8; 2 epochs")
+    assert out.endswith("Report: out/report.html\n")
+    assert (tmp_path / "out" / "report.html").stat().st_size > 10_000
+    code, again, err = cli("compare", "--task", tiny, *small, "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(again) == json.loads((tmp_path / "out" / "results.json").read_text())
+    (tmp_path / "out" / "report.html").unlink()
+    code, table, _ = cli("report", "out", "--figure", "figure.svg")
+    assert code == 0
+    assert (tmp_path / "out" / "report.html").exists()
+    assert (tmp_path / "figure.svg").read_text().lstrip().startswith("<svg")
+    assert "sngm" in table
+
+
+def test_a_reader_that_has_seen_enough(start):
+    reading, writing = os.pipe()
+    code = (
+        "import os, sys; from largebatch.lab.cli import main\n"
+        f"os.dup2({writing}, 1); os.close({writing}); sys.exit(main())"
+    )
+    os.close(reading)
+    process = start("list", code=code, pass_fds=[writing])
+    os.close(writing)
+    _, err = process.communicate(timeout=120)
+    assert (process.returncode, err) == (1, "")
+
+
+@pytest.mark.slow
+def test_a_task_and_an_optimizer_of_ones_own_in_one_comparison(start, tmp_path):
+    methods = "torch.optim:NAdam,torch.optim:SGD+gnc"
+    process = start(
+        *("compare", "--task", "my_task:task", "--methods", methods, "--scale", "smoke"),
+        *("--worker-size", 8, "--jobs", 2, "--json", "--out", tmp_path / "out"),
+        cwd=EXAMPLES,
+        env={"PYTHONDONTWRITEBYTECODE": "1"},
+    )
+    out, err = process.communicate(timeout=300)
+    assert (process.returncode, err) == (0, "")
+    pairs = {(row["method"], row["batch_size"]) for row in json.loads(out)}
+    assert pairs == {("msgd", 8), ("msgd", 64), *((m, 64) for m in methods.split(","))}
+    assert "my_task:task" in (tmp_path / "out" / "compare.json").read_text()
+
+
+def test_python_m_largebatch_is_the_command(start, tmp_path):
+    process = start("list", code="import runpy; runpy.run_module('largebatch')", cwd=tmp_path)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, "")
+    assert "sngm" in out

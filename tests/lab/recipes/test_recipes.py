@@ -1,0 +1,102 @@
+"""Published settings: the documents' figures, copied here by value."""
+
+import dataclasses
+
+import pytest
+import torch
+from torch import nn
+
+from largebatch.lab.config import ScheduleConfig
+from largebatch.lab.errors import InputError
+from largebatch.lab.methods import parse
+from largebatch.lab.recipes import RECIPES, recipe
+from largebatch.lab.setup import Plan, make_schedule, make_training
+from largebatch.lab.tasks import Split, Task, names, resolve
+
+EXAMPLES = {"digits": 1297, "mnist": 60_000, "cifar10": 50_000, "cifar100": 50_000}
+EXAMPLES |= {"cifar10-resnet32": 50_000}
+
+
+def plan_without_data(config):
+    """The plan of a run on as many examples as the real data has, none of them there."""
+    task: Task = dataclasses.replace(resolve(config.task), model=lambda: nn.Linear(2, 2))
+    whole, rest = divmod(EXAMPLES[config.task], config.batch_size)
+    per_epoch = whole + bool(rest and not config.drop_last)
+    none = torch.zeros(1, 2), torch.zeros(1).long()
+    return Plan(task, Split(none, none), per_epoch, config.epochs * per_epoch, None)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_can_start(name):
+    config = recipe(name)
+    assert config.task in names()
+    parse(config.method).perturbation(config.alpha, 0)
+    plan = plan_without_data(config)
+    schedule = make_schedule(config.schedule, plan)
+    rates = [schedule(step) for step in range(plan.steps)]
+    assert all(0 < rate <= 1 for rate in rates)
+    assert max(rates) == pytest.approx(1, rel=0.01)
+    assert make_training(config, plan).workers.count == config.count
+
+
+# GNC's Table 4 (rates), Table 5 (alpha of RNC and of GNC), Appendix A
+GNC = [
+    ("cifar10", 4096, 3.2, 0.01, 0.1),
+    ("cifar10", 8192, 6.4, 0.01, 0.1),
+    ("cifar100", 4096, 3.2, 0.001, 0.1),
+    ("cifar100", 8192, 6.4, 0.01, 0.1),
+]
+
+
+@pytest.mark.parametrize(("data", "batch", "lr", "rnc", "gnc"), GNC)
+def test_gnc(data, batch, lr, rnc, gnc):
+    for method, alpha in (("msgd", None), ("rnc", rnc), ("gnc", gnc)):
+        config = recipe(f"{method}-{data}-{batch}")
+        assert (config.method, config.batch_size, config.lr) == (method, batch, lr)
+        assert config.alpha == alpha
+        assert (config.epochs, config.momentum, config.weight_decay) == (160, 0.9, 1e-4)
+        assert config.worker_size == 32
+        assert config.augment == "crop+flip+erase"
+        assert config.task == {"cifar10": "cifar10-resnet32"}.get(data, data)
+        plan = plan_without_data(config)
+        schedule = make_schedule(config.schedule, plan)
+        rate = [lr * schedule(epoch * plan.steps_per_epoch) for epoch in range(160)]
+        assert rate[0] == pytest.approx(0.025)
+        assert rate[5] == pytest.approx((0.025 + lr) / 2)
+        assert rate[10] == rate[79] == lr
+        assert rate[80] == rate[119] == pytest.approx(lr / 10)
+        assert rate[120] == rate[159] == pytest.approx(lr / 100)
+
+
+def test_gncs_networks_are_resnet_32():
+    for name in ("gnc-cifar10-4096", "gnc-cifar100-8192"):
+        model = resolve(recipe(name).task).model()
+        assert sum(p.numel() for p in model.parameters()) == pytest.approx(0.46e6, rel=0.03)
+
+
+@pytest.mark.parametrize("batch", [128, 1024, 2048, 4096, 8192])
+def test_sngm(batch):
+    for method in ("msgd", "sngm"):
+        config = recipe(f"{method}-cifar10-resnet20-{batch}")
+        assert (config.method, config.batch_size, config.task) == (method, batch, "cifar10")
+        assert (config.epochs, config.momentum, config.weight_decay) == (160, 0.9, 1e-4)
+        assert config.worker_size == 128
+        assert config.schedule == ScheduleConfig("cosine", hold_epoch=True)
+
+
+@pytest.mark.parametrize("batch", [1024, 2048, 4096, 8192, 16384])
+def test_agn(batch):
+    config = recipe(f"agn-mnist-{batch}")
+    assert (config.task, config.batch_size, config.epochs) == ("mnist", batch, 15)
+    assert (config.momentum, config.weight_decay, config.drop_last) == (0.5, 0.0, False)
+    assert config.schedule.kind == "constant"
+
+
+def test_names_say_what_and_no_two_are_alike():
+    assert all(name == r.name for name, r in RECIPES.items())
+    assert len({r.config.name() for r in RECIPES.values()}) == len(RECIPES)
+
+
+def test_an_unknown_recipe_gives_the_nearest():
+    with pytest.raises(InputError, match="unknown recipe 'gnc-cifar10-409': did you mean 'gnc-"):
+        recipe("gnc-cifar10-409")
