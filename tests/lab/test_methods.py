@@ -100,3 +100,10 @@ def test_an_optimizer_of_the_users_own_in_the_current_directory(tmp_path, monkey
 def test_what_is_no_method_is_an_error(name, message):
     with pytest.raises(InputError, match=re.escape(message)):
         parse(name)
+
+
+def test_a_foreign_rule_gets_momentum_and_weight_decay_where_it_has_them():
+    weight = torch.nn.Parameter(torch.ones(2))
+    group = parse("torch.optim:SGD").optimizer([weight], 0.1, 0.8, 0.01).param_groups[0]
+    assert (group["lr"], group["momentum"], group["weight_decay"]) == (0.1, 0.8, 0.01)
+    assert "momentum" not in parse("torch.optim:NAdam").optimizer([weight], 0.1, 0.8, 0).defaults

@@ -72,7 +72,9 @@ def test_damaged_json_is_named(tmp_path):
     path = tmp_path / "a.json"
     for damage in (b'{"a"', b"", b"\xff\xfe"):
         path.write_bytes(damage)
-        with pytest.raises(InputError, match=r"a\.json is not valid JSON .*: delete it or restore"):
+        with pytest.raises(
+            InputError, match=r"a\.json is not valid JSON .*: delete it, and what wrote"
+        ):
             read_json(path)
 
 

@@ -124,6 +124,8 @@ class RunConfig:
             value = getattr(self, name)
             if value is not None and not 0 <= value < float("inf"):
                 raise InputError(f"{name} must be 0 or more and finite, got {value}")
+        if self.momentum >= 1:
+            raise InputError(f"momentum must be below 1, got {self.momentum}")
         check_seed(self.seed)
 
     @property

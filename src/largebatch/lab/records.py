@@ -40,7 +40,9 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise InputError(f"{path} is not valid JSON ({error}): delete it or restore it") from error
+        raise InputError(
+            f"{path} is not valid JSON ({error}): delete it, and what wrote it can be run again"
+        ) from error
 
 
 def read_result(folder: Path) -> dict[str, Any] | None:

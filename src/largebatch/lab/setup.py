@@ -68,7 +68,13 @@ def plan_run(config: RunConfig, data_dir: Path | None) -> Plan:
         InputError: a batch larger than the data, a device that is not there, an unknown part.
     """
     method = parse(config.method)
-    method.perturbation(config.alpha, config.seed)
+    perturb = method.perturbation(config.alpha, config.seed)
+    if perturb is not None and config.count < perturb.least_workers:
+        raise InputError(
+            f"method {config.method!r} needs at least {perturb.least_workers} workers, "
+            f"batch_size={config.batch_size} over worker_size={config.worker_size} gives "
+            f"{config.count}: choose a smaller worker_size"
+        )
     if method.longer and config.updates is None:
         raise InputError(
             f"method {config.method!r} trains for a number of updates of its own: set updates"

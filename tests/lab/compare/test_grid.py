@@ -33,7 +33,7 @@ def test_grids_grow_by_the_same_number_of_new_trials_wherever_the_best_lies(meth
     tried = first_trials(method, 3, 3)
     for round_number in range(1, 7):
         best = choose(tried, key=lambda t: (t.lr, t.alpha))
-        tried = [*tried, *more_trials(tried, best, 3)]
+        tried = [*tried, *more_trials(method, tried, best, 3)]
         assert len(tried) == 9 + 3 * round_number
         assert far_apart(tried)
 
@@ -44,7 +44,7 @@ def test_at_an_edge_the_rates_go_one_coarse_step_further(place, edge, factor):
         tried = first_trials(method, 3, 3)
         best = tried[place] if method == "sngm" else tried[place + 1 if place == 0 else -2]
         assert edge in at_edges(best, tried)
-        rates = [t.lr for t in more_trials(tried, best, 3)]
+        rates = [t.lr for t in more_trials(method, tried, best, 3)]
         furthest = max(rates) if factor > 1 else min(rates)
         assert furthest == pytest.approx(best.lr * factor, rel=2e-3)
         assert all((rate - best.lr) * (factor - 1) > 0 for rate in rates)
@@ -54,7 +54,7 @@ def test_at_an_edge_the_rates_go_one_coarse_step_further(place, edge, factor):
 def test_at_an_edge_of_alpha_the_alphas_go_one_step_further(place, factor):
     tried = first_trials("gnc", 3, 3)
     best = tried[place]
-    found = more_trials(tried, best, 3)
+    found = more_trials("gnc", tried, best, 3)
     assert [t.alpha for t in found] == pytest.approx([best.alpha * factor] * 3, rel=2e-3)
     assert len({t.lr for t in found}) == 3
 
@@ -63,7 +63,7 @@ def test_within_the_grid_the_new_trials_lie_around_the_best():
     for method in ("lars", "rnc"):
         tried = first_trials(method, 3, 3)
         best = tried[4]
-        for trial in more_trials(tried, best, 3):
+        for trial in more_trials(method, tried, best, 3):
             assert 0.49 < trial.lr / best.lr < 2.01
             assert trial != best
 
@@ -99,3 +99,12 @@ def test_rates_can_be_typed_again():
     for method in METHODS:
         for trial in first_trials(method, 5, 3):
             assert float(f"{trial.lr:.4g}") == trial.lr
+
+
+def test_a_foreign_rule_whose_default_says_nothing_of_the_task_is_searched_widely():
+    method = "torch.optim:SGD"  # its default rate is 0.001; tuned ones lie near 0.1 to 1
+    tried = first_trials(method, 3, 3)
+    for _ in range(2):
+        tried = [*tried, *more_trials(method, tried, max(tried, key=lambda t: t.lr), 3)]
+    assert max(t.lr for t in tried) > 1
+    assert min(t.lr for t in tried) < 1e-4

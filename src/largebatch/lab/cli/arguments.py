@@ -27,8 +27,11 @@ def numbers(text: str) -> tuple[int, ...]:
 
 
 def names(text: str) -> tuple[str, ...]:
-    """Names, comma-separated."""
-    return tuple(part.strip() for part in text.split(",") if part.strip())
+    """Names, comma-separated, at least one."""
+    found = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not found:
+        raise argparse.ArgumentTypeError("at least one name is needed, got none")
+    return found
 
 
 def data_dir(options: argparse.Namespace) -> Path | None:

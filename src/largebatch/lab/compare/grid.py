@@ -1,6 +1,6 @@
 """Grids of equal size: every method and batch gets the same number of trials, alpha included.
 
-    coarse rates  c·2^k,   k = -1, 0, 1 at first      c: the rule's centre
+    coarse rates  c·f^k,   k = -1, 0, 1 at first      c, f: the rule's centre and step
     alphas        a·3^j,   j = -1, 0, 1 at first      a: the perturbation's reach / c
 
 A method with an alpha tries every coarse rate with every alpha. One without spends as many trials
@@ -18,7 +18,7 @@ from ..methods import parse
 
 __all__ = ["Trial", "at_edges", "first_trials", "more_trials"]
 
-RATE_FACTOR, ALPHA_FACTOR = 2.0, 3.0
+ALPHA_FACTOR = 3.0
 SAME = 0.01  # closer than this, relatively, two rates are one
 AROUND = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1))
 
@@ -30,10 +30,10 @@ class Trial:
     lr: float
     alpha: float | None
 
-    def moved(self, rate_steps: float, alpha_steps: float = 0.0) -> Trial:
-        """The trial so many coarse steps away."""
+    def moved(self, rate_factor: float, alpha_steps: float = 0.0) -> Trial:
+        """The trial with the rate times a factor, so many coarse steps of alpha away."""
         alpha = None if self.alpha is None else _rounded(self.alpha * ALPHA_FACTOR**alpha_steps)
-        return Trial(_rounded(self.lr * RATE_FACTOR**rate_steps), alpha)
+        return Trial(_rounded(self.lr * rate_factor), alpha)
 
 
 def first_trials(method: str, rates: int, alphas: int) -> list[Trial]:
@@ -46,25 +46,29 @@ def first_trials(method: str, rates: int, alphas: int) -> list[Trial]:
         [0.4204, 0.5946, 0.8409, 1.189]
     """
     found = parse(method)
-    centre = found.rule.lr
+    centre, step = found.rule.lr, found.rule.step
     if found.perturb is None:
         steps = [(k + 0.5) / alphas - 0.5 - rates // 2 for k in range(rates * alphas)]
-        return [Trial(_rounded(centre * RATE_FACTOR**k), None) for k in steps]
+        return [Trial(_rounded(centre * step**k), None) for k in steps]
     start = Trial(centre, _rounded(found.perturb.reach / centre))
     return [
-        start.moved(k - rates // 2, j - alphas // 2) for k in range(rates) for j in range(alphas)
+        start.moved(step ** (k - rates // 2), j - alphas // 2)
+        for k in range(rates)
+        for j in range(alphas)
     ]
 
 
-def more_trials(tried: Sequence[Trial], best: Trial, count: int) -> list[Trial]:
+def more_trials(method: str, tried: Sequence[Trial], best: Trial, count: int) -> list[Trial]:
     """Another ``count`` trials: beyond the edge that the best lies at, or else closer around it.
 
     Example:
         >>> tried = first_trials("sngm", 1, 3)
-        >>> [trial.lr for trial in more_trials(tried, best=tried[-1], count=3)]
+        >>> [trial.lr for trial in more_trials("sngm", tried, best=tried[-1], count=3)]
         [1.588, 2.0, 2.52]
     """
-    candidates = _along(tried, best, count) if best.alpha is None else _across(best)
+    factor = parse(method).rule.step
+    along = best.alpha is None
+    candidates = _along(tried, best, count, factor) if along else _across(best, factor)
     found: list[Trial] = []
     new = (t for t in candidates if not any(_same(t, other) for other in (*tried, *found)))
     for trial in islice(new, count):
@@ -90,25 +94,25 @@ def at_edges(chosen: Trial, trials: Sequence[Trial]) -> set[str]:
     return found
 
 
-def _along(tried: Sequence[Trial], best: Trial, count: int) -> Iterator[Trial]:
+def _along(tried: Sequence[Trial], best: Trial, count: int, factor: float) -> Iterator[Trial]:
     """Without an alpha: one coarse step beyond the edge in ``count`` parts, or ever finer."""
     edges = at_edges(best, tried)
-    step = 1 / count
+    outwards = 1 if "lr+" in edges else -1
     if edges:
-        sign = 1 if "lr+" in edges else -1
-        yield from (best.moved(sign * step * (k + 1)) for k in range(count))
-    while True:
+        yield from (best.moved(factor ** (outwards * (k + 1) / count)) for k in range(count))
+    step = 1 / count
+    while factor**step > 1 + SAME:
         step /= 2
-        yield from (best.moved(step), best.moved(-step))
-        if step < SAME:  # too close to be told apart: outwards instead
-            yield from (best.moved(sign * k) for k in range(1, 100) for sign in (1, -1))
+        yield from (best.moved(factor**step), best.moved(factor**-step))
+    # Too close to be told apart: far away instead.
+    yield from (best.moved(factor ** (k * sign)) for k in range(1, 100) for sign in (1, -1))
 
 
-def _across(best: Trial) -> Iterator[Trial]:
+def _across(best: Trial, factor: float) -> Iterator[Trial]:
     """With an alpha: the eight neighbours one coarse step away, then half a step, and so on."""
-    for halvings in range(5):
-        yield from (best.moved(dx * 0.5**halvings, dj * 0.5**halvings) for dx, dj in AROUND)
-    yield from (best.moved(k, j) for k in range(2, 99) for j in (0, -1, 1))
+    for size in (1, 1 / 2, 1 / 4, 1 / 8, 1 / 16):
+        yield from (best.moved(factor ** (dx * size), dj * size) for dx, dj in AROUND)
+    yield from (best.moved(factor**k, j) for k in range(2, 99) for j in (0, -1, 1))
 
 
 def _same(a: Trial, b: Trial) -> bool:

@@ -66,7 +66,7 @@ def tune(setting: Setting, run: RunStage) -> list[Choice]:
         if not any(choice.at_edge for choice in choices):
             break
         size = max(question.alphas, 2)
-        trials = {c.pair: more_trials(list(c.scores), c.best, size) for c in choices}
+        trials = {c.pair: more_trials(c.pair[0], list(c.scores), c.best, size) for c in choices}
         _try(setting, run, f"Tuning, grids widened {widening}x", choices, trials)
     return choices
 

@@ -177,7 +177,9 @@ def _json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path} is not JSON: repeat what wrote it") from error
+        raise ValueError(
+            f"{path} is not JSON: delete it, and what wrote it can be run again"
+        ) from error
 
 
 def _object(path: Path, keys: tuple[str, ...] = ()) -> Record:

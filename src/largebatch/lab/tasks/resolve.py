@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import inspect
 import os
 import sys
+from collections.abc import Callable
 from types import ModuleType
 
 from largebatch.lab.tasks.base import Task, TaskError
@@ -81,13 +83,23 @@ def _load(path: str) -> Task:
             f"task {path!r}: module {module_name!r} has no {attribute!r}"
             f"{_nearest(attribute, public)}: name a Task, or a function that returns one"
         )
-    task = found if isinstance(found, Task) or not callable(found) else found()
+    task = found if isinstance(found, Task) or not callable(found) else _call(path, found)
     if not isinstance(task, Task):
         raise TaskError(
             f"task {path!r} is a {type(task).__name__}: must be a largebatch.lab.tasks.Task, "
             "or a function without arguments that returns one"
         )
     return task
+
+
+def _call(path: str, factory: Callable[..., object]) -> object:
+    try:
+        inspect.signature(factory).bind()
+    except TypeError as error:
+        raise TaskError(
+            f"task {path!r} needs arguments ({error}): name a Task, or a function without any"
+        ) from error
+    return factory()
 
 
 def _module(path: str, name: str) -> ModuleType:
