@@ -17,6 +17,10 @@ def workers(**arguments):
     ("arguments", "error", "message"),
     [
         ({"count": 0}, ValueError, "count of at least 1, got count=0"),
+        ({"count": True}, ValueError, "whole count of at least 1, got count=True"),
+        ({"gradient_noise": "x"}, TypeError, r"a method add\(gradients, step, scale\), got 'x'"),
+        ({"gradient_noise": set}, TypeError, "a method add"),
+        ({"scaler": 3}, TypeError, "must be a torch.amp.GradScaler or None, got 3"),
         ({"count": 2.0}, ValueError, "whole count of at least 1, got count=2.0"),
         ({"perturb": lb.GNC(0.1)}, ValueError, r"GNC\(.*\) needs at least 2 workers .* count=1"),
         ({"perturb": 0.1}, TypeError, "must be a perturbation such as .* got 0.1"),
@@ -120,3 +124,26 @@ def test_all_parameters_frozen_is_an_error():
     model.requires_grad_(False)
     with pytest.raises(RuntimeError, match="no trained parameter has one"), w.next():
         model(torch.ones(1, 3))
+
+
+def test_refuses_complex_parameters_by_name():
+    model = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2, dtype=torch.complex64))
+    with pytest.raises(TypeError, match=r"real parameters, but '1.weight' is torch.complex64"):
+        workers(model=model)
+    workers(model=model, optimizer=torch.optim.SGD(model[0].parameters()))
+
+
+def test_refuses_parameters_without_a_shape_by_name():
+    model = nn.Sequential(nn.LazyLinear(2))
+    with pytest.raises(TypeError, match=r"'0.weight' is not initialized: run one forward pass"):
+        workers(model=model)
+    model(torch.ones(1, 3))
+    run_one(workers(model=model))
+
+
+@pytest.mark.parametrize("weight", [torch.tensor([2.0]), torch.tensor(2j)])
+def test_refuses_a_weight_that_is_not_one_number_before_the_pass(weight):
+    w = workers()
+    with pytest.raises(ValueError, match=r"must be one real number, got a tensor of shape"):
+        w.next(weight=weight).__enter__()
+    run_one(w)

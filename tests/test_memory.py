@@ -121,3 +121,12 @@ def test_bfloat16_noise_follows_float32_noise(network, batches, loss_of):
         found.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
     assert not torch.equal(*found)
     torch.testing.assert_close(*found, rtol=0, atol=2e-3)
+
+
+def test_a_gradient_that_cannot_be_scaled_leaves_the_slot_as_it_was():
+    ps = parameters((2,), (3,))
+    memory = Memory("gradient", ps, 1, None)
+    memory.saw(0, ps, [torch.ones(2), torch.ones(3)], factor=1.0, weight=1.0)
+    with pytest.raises(RuntimeError):
+        memory.saw(0, ps, [None, torch.ones(3)], factor=torch.ones(2), weight=1.0)
+    assert memory.buffers[0].tolist() == [[1.0] * 5]

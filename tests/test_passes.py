@@ -162,3 +162,41 @@ def _fail_second(workers, fn, batch):
         return fn(x, y) if len(calls) == 1 else 1 / 0
 
     workers.backward(failing, *batch)
+
+
+class FailingNoise:
+    """Fails once, after it has changed the gradients."""
+
+    def __init__(self):
+        self.failed = False
+
+    def add(self, gradients, step, scale):
+        if step == 1 and not self.failed:
+            self.failed = True
+            gradients[0].fill_(7.0)
+            raise ZeroDivisionError("in the gradient noise")
+
+
+def test_a_combine_that_fails_forgets_the_step(network, batches, loss_of):
+    model, _, _ = make(network, None)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    noise = FailingNoise()
+    workers = lb.Workers(model, optimizer, lb.GNC(1.0), count=3, gradient_noise=noise)
+    first, second = batches(2, 6, torch.float32)
+    workers.backward(loss_of(model), *first)
+    optimizer.step()
+    kept = bits(model)
+    with pytest.raises(ZeroDivisionError):
+        workers.backward(loss_of(model), *second)
+    assert same(model, kept)
+    assert workers.step == 1
+    assert all(p.grad is None for p in model.parameters())
+    assert all((slots == 0).all() for slots in workers.state_dict()["slots"])
+    with pytest.raises(RuntimeError, match="before any worker has run"):
+        workers.combine()
+    workers.backward(loss_of(model), *second)
+    found = [p.grad for p in model.parameters()]
+    plain = lb.Workers(model, optimizer, count=3)
+    plain.backward(loss_of(model), *second)
+    for gradient, parameter in zip(found, model.parameters(), strict=True):
+        torch.testing.assert_close(gradient, parameter.grad)

@@ -165,3 +165,53 @@ def test_activation_checkpointing_recomputes_at_the_workers_weights(network, bat
             optimizer.step()
         runs.append([p.detach() for p in model.parameters()])
     assert all(torch.equal(a, b) for a, b in zip(*runs, strict=True))
+
+
+def test_what_is_frozen_loses_its_gradient(network, batches, loss_of):
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    workers = lb.Workers(model, optimizer, lb.RNC(0.5), count=2)
+    first, second = batches(2, 4)
+    workers.backward(loss_of(model), *first)
+    model[0].requires_grad_(False)
+    frozen, head = model[0].weight.clone(), model[3].weight.clone()
+    workers.backward(loss_of(model), *second)
+    optimizer.step()
+    assert model[0].weight.grad is None
+    assert torch.equal(model[0].weight, frozen)
+    assert not torch.equal(model[3].weight, head)
+
+
+def test_parameters_of_no_optimizer_get_the_mean_and_nothing_else(network, batches, loss_of):
+    model, other = network(), network()
+    workers = lb.Workers(model, torch.optim.SGD(model[3].parameters()), lb.GNC(0.0), count=2)
+    for x, y in batches(2, 4):
+        workers.backward(loss_of(model), x, y)
+        other.zero_grad()
+        loss_of(other)(x, y).backward()
+        # Not the sum over workers, and not that of two steps.
+        for a, b in zip(model.parameters(), other.parameters(), strict=True):
+            torch.testing.assert_close(a.grad, b.grad)
+    (slots,) = workers.state_dict()["slots"]
+    assert slots.shape == (2, sum(p.numel() for p in model[3].parameters()))
+
+
+def test_gradient_noise_is_only_for_parameters_of_the_optimizer(network, batches, loss_of):
+    class Noise:
+        def add(self, gradients, step, scale):
+            self.shapes = [g.shape for g in gradients]
+
+    model, noise = network(), Noise()
+    optimizer = torch.optim.SGD(model[3].parameters())
+    workers = lb.Workers(model, optimizer, count=2, gradient_noise=noise)
+    workers.backward(loss_of(model), *batches(1, 4)[0])
+    assert noise.shapes == [p.shape for p in model[3].parameters()]
+
+
+def test_an_empty_group_says_nothing_about_the_device():
+    model = nn.Linear(3, 2)
+    optimizer = torch.optim.SGD([{"params": []}, {"params": model.parameters()}], lr=0.1)
+    scaler = torch.amp.GradScaler("cpu")
+    workers = lb.Workers(model, optimizer, lb.GNC(0.5), count=2, scaler=scaler)
+    workers.backward(lambda x: model(x).sum(), torch.ones(2, 3))
+    torch.testing.assert_close(model.bias.grad, scaler.scale(torch.ones(2)))

@@ -8,9 +8,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.amp.grad_scaler import GradScaler
+from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
-from .contracts import Perturbation
+from .contracts import GradientNoise, Perturbation
 from .memory import DTYPES
 
 __all__ = [
@@ -24,10 +26,15 @@ __all__ = [
 
 
 def check_arguments(
-    perturb: Perturbation | None, count: int, noise_dtype: torch.dtype | None, reduction: str
+    perturb: Perturbation | None,
+    count: int,
+    gradient_noise: GradientNoise | None,
+    noise_dtype: torch.dtype | None,
+    scaler: GradScaler | None,
+    reduction: str,
 ) -> None:
     """Raise where an argument of Workers is of a kind or size that cannot work."""
-    if not isinstance(count, int) or count < 1:
+    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
         raise ValueError(f"Workers needs a whole count of at least 1, got count={count!r}")
     if perturb is not None and not isinstance(perturb, Perturbation):
         raise TypeError(
@@ -38,6 +45,18 @@ def check_arguments(
             f"{perturb} needs at least {perturb.least_workers} workers in all, got count={count}: "
             "with one worker its noise is zero for ever; raise count so that each batch is shared"
         )
+    if gradient_noise is not None and (
+        isinstance(gradient_noise, type) or not callable(getattr(gradient_noise, "add", None))
+    ):
+        raise TypeError(
+            "gradient_noise must be an object with a method add(gradients, step, scale), got "
+            f"{gradient_noise!r}"
+        )
+    if scaler is not None and not isinstance(scaler, GradScaler):
+        raise TypeError(
+            f"scaler must be a torch.amp.GradScaler or None, got {scaler!r}: pass the one that "
+            "scales the losses"
+        )
     if noise_dtype is not None and noise_dtype not in DTYPES:
         raise ValueError(f"noise_dtype must be one of {DTYPES} or None, got {noise_dtype}")
     if reduction not in ("mean", "sum"):
@@ -45,8 +64,15 @@ def check_arguments(
 
 
 def check_ownership(model: nn.Module, optimizers: Sequence[Optimizer]) -> None:
-    """Raise ValueError unless the optimizers hold some of the model's parameters, each once."""
+    """Raise unless the optimizers hold some of the model's parameters, each once, all of them real.
+
+    Raises:
+        ValueError: a parameter is held twice, or none is.
+        TypeError: a parameter has no shape yet, or is complex.
+    """
     theirs = Counter(id(p) for o in optimizers for g in o.param_groups for p in g["params"])
+    for name, p in model.named_parameters():
+        _check_kind(name, p, held=id(p) in theirs)
     twice = [name for name, p in model.named_parameters() if theirs[id(p)] > 1]
     if twice:
         raise ValueError(
@@ -57,6 +83,19 @@ def check_ownership(model: nn.Module, optimizers: Sequence[Optimizer]) -> None:
         raise ValueError(
             "the optimizer holds none of the model's parameters: make it from this model's "
             "parameters(), after the model was moved or wrapped"
+        )
+
+
+def _check_kind(name: str, parameter: Tensor, *, held: bool) -> None:
+    if is_lazy(parameter):
+        raise TypeError(
+            f"Workers needs parameters that have their shape, but {name!r} is not initialized: "
+            "run one forward pass of the model first"
+        )
+    if held and parameter.is_complex():
+        raise TypeError(
+            f"Workers needs real parameters, but {name!r} is {parameter.dtype}: hold its real "
+            "view (torch.view_as_real) as the parameter"
         )
 
 
@@ -75,7 +114,15 @@ def check_offsets(
 
 
 def check_weight(weight: float | Tensor) -> None:
-    """Raise ValueError for a weight that says that a worker saw nothing; tensors are not read."""
+    """Raise ValueError for a weight that says that a worker saw nothing, or is not one number.
+
+    A tensor's value is not read: that would synchronize with the device.
+    """
+    if isinstance(weight, Tensor) and (weight.ndim or weight.is_complex()):
+        raise ValueError(
+            f"a worker's weight must be one real number, got a tensor of shape "
+            f"{tuple(weight.shape)} and {weight.dtype}: give its sum() or a 0-dim tensor"
+        )
     if not isinstance(weight, Tensor) and not 0 < weight < float("inf"):
         raise ValueError(
             f"a worker's weight must be above 0 and finite, got weight={weight}: leave out a "
@@ -83,9 +130,9 @@ def check_weight(weight: float | Tensor) -> None:
         )
 
 
-def check_gradients(gradients: Sequence[Tensor | None]) -> None:
-    """Raise where a worker left no gradient, or one that cannot be added up in place."""
-    if all(g is None for g in gradients):
+def check_gradients(owned: Sequence[Tensor | None], gradients: Sequence[Tensor | None]) -> None:
+    """Raise where a worker left no owned gradient, or any that cannot be added up in place."""
+    if all(g is None for g in owned):
         raise RuntimeError(
             "a worker must leave a gradient, but no trained parameter has one: call "
             "loss.backward() inside the worker's `with` block"

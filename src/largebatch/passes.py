@@ -62,6 +62,8 @@ class Passes:
         self._clean = CleanWeights()
         self._statistics = RunningStatistics(model)
         self._accumulator = Accumulator(settings.reduction)
+        self._model = model
+        self._trained: list[Tensor] = []  # those owned, then those that no optimizer given holds
 
     @property
     def ran(self) -> int:
@@ -81,20 +83,34 @@ class Passes:
             self._capture(worker, weight)
 
     def combine(self) -> None:
-        """Leave the mean over the workers that ran in ``p.grad``; go on to the next step."""
-        gradients = self._accumulator.mean()
+        """Leave the mean over the workers that ran in ``p.grad``; go on to the next step.
+
+        Where it fails, the step's workers are forgotten, and so is what was remembered.
+        """
+        # Taken out first: the mean is divided in place, and must not be divided twice.
+        accumulator, self._accumulator = self._accumulator, Accumulator(self._settings.reduction)
+        try:
+            gradients = self._combined(accumulator)
+        except BaseException:
+            if self.memory is not None:
+                self.memory.zero()
+            raise
+        for parameter, gradient in zip(self._trained, gradients, strict=True):
+            parameter.grad = gradient
+        self._statistics.end_step(accumulator.workers)
+        self.step += 1
+
+    def _combined(self, accumulator: Accumulator) -> list[Tensor | None]:
+        gradients = accumulator.mean()
+        owned = gradients[: len(self._owned)]
         if self.memory is not None:
-            undo = self._settings.loss_scale() * self._accumulator.share
-            self.memory.combined(gradients, factor=1.0 / undo)
+            undo = self._settings.loss_scale() * accumulator.share
+            self.memory.combined(owned, factor=1.0 / undo)
         noise = self._settings.gradient_noise
         if noise is not None:
-            present = [g for g in gradients if g is not None]
+            present = [g for g in owned if g is not None]
             noise.add(present, self.step, self._settings.loss_scale())
-        for (parameter, _, _), gradient in zip(self._owned, gradients, strict=True):
-            parameter.grad = gradient
-        self._statistics.end_step(self.ran)
-        self.step += 1
-        self._accumulator = Accumulator(self._settings.reduction)
+        return gradients
 
     def forget(self) -> None:
         """Start the step anew, without the workers that have run."""
@@ -110,11 +126,24 @@ class Passes:
 
     def _begin_step(self) -> None:
         self._owned = self._settings.owned()
+        self._keep_trained([p for p, _, _ in self._owned])
         self._statistics.begin_step()
         weights = [p.detach() for p, _, _ in self._owned]
         self._point = Point(self.step, weights, lambda kind: rates_of(self._owned, kind))
         self.offset_to_weight_norm = None
         self._keep_memory([p for p, _, _ in self._owned])
+
+    def _keep_trained(self, owned: list[Tensor]) -> None:
+        known = {id(p) for p in owned}
+        # A gradient that no optimizer given steps is still seen: by clipping over the model's
+        # parameters, or by an optimizer of somebody else's. It too becomes the mean.
+        others = [p for p in self._model.parameters() if p.requires_grad and id(p) not in known]
+        now = known | {id(p) for p in others}
+        for parameter in self._trained:
+            if id(parameter) not in now:
+                # Frozen since the last step, whose gradient its optimizer would go on using.
+                parameter.grad = None
+        self._trained = [*owned, *others]
 
     def _keep_memory(self, parameters: list[Tensor]) -> None:
         kind, count = self._settings.remembers(self.step), self._settings.count
@@ -152,17 +181,18 @@ class Passes:
         return offsets
 
     def _drop_gradients(self) -> None:
-        for parameter, _, _ in self._owned:
+        for parameter in self._trained:
             parameter.grad = None
 
     def _capture(self, worker: Worker, weight: float | Tensor) -> None:
         parameters = [p for p, _, _ in self._owned]
-        gradients = [p.grad for p in parameters]
-        check_gradients(gradients)
+        gradients = [p.grad for p in self._trained]
+        owned = gradients[: len(parameters)]
+        check_gradients(owned, gradients)
         if self.memory is not None:
             share = 1.0 if self._settings.reduction == "mean" else weight
             factor = 1.0 / (share * self._settings.loss_scale())
-            self.memory.saw(worker.index, parameters, gradients, factor=factor, weight=weight)
+            self.memory.saw(worker.index, parameters, owned, factor=factor, weight=weight)
         self._drop_gradients()
         self._accumulator.add(gradients, weight)
         self._statistics.collect()

@@ -51,5 +51,6 @@ class Settings:
         if self.scaler is None:
             return 1.0
         # scale(1) gives the loss scale as a tensor on the device; get_scale() would synchronize.
-        device = self.optimizers[0].param_groups[0]["params"][0].device
+        groups = (group for each in self.optimizers for group in each.param_groups)
+        device = next(p.device for group in groups for p in group["params"])
         return self.scaler.scale(torch.ones((), device=device)).detach()

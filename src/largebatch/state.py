@@ -11,6 +11,7 @@ from .settings import Settings
 __all__ = ["pack", "unpack"]
 
 FORMAT = 1
+KEYS = ("step", "count", "kind", "shapes", "slots")
 
 
 def pack(step: int, count: int, memory: Memory | None) -> dict[str, Any]:
@@ -21,6 +22,7 @@ def pack(step: int, count: int, memory: Memory | None) -> dict[str, Any]:
         "count": count,
         "rank": 0,
         "kind": memory.kind if memory else "nothing",
+        "shapes": [list(p.shape) for p in memory.parameters] if memory and memory.filled else [],
         "slots": [b.clone() for b in memory.buffers] if memory and memory.filled else [],
     }
 
@@ -29,12 +31,19 @@ def unpack(state: dict[str, Any], settings: Settings) -> tuple[int, Memory | Non
     """Step and memory of a packed state; no memory, with a warning, at another count.
 
     Raises:
-        ValueError: a state of another format, or slots that do not fit the parameters.
+        ValueError: a state of another format or with parts missing, or slots that do not fit the
+            parameters.
     """
     if state.get("format") != FORMAT:
         raise ValueError(
             f"a Workers state of format {FORMAT} is required, got {state.get('format')!r}: "
             "was it written by another version of largebatch?"
+        )
+    missing = [key for key in KEYS if key not in state]
+    if missing:
+        raise ValueError(
+            f"a Workers state needs {list(KEYS)}, but {missing} are missing: load what "
+            "state_dict() gave, whole"
         )
     step = int(state["step"])
     if not state["slots"]:
@@ -46,6 +55,15 @@ def unpack(state: dict[str, Any], settings: Settings) -> tuple[int, Memory | Non
             stacklevel=3,
         )
         return step, None
-    memory = Memory(state["kind"], settings.parameters(), settings.count, settings.noise_dtype)
+    parameters = settings.parameters()
+    shapes = [tuple(p.shape) for p in parameters]
+    saved = [tuple(shape) for shape in state["shapes"]]
+    if saved != shapes:
+        # Slots are flat: those of Linear(6, 3) have the size of Linear(3, 6)'s.
+        raise ValueError(
+            f"the state is of parameters with shapes {saved}, these have {shapes}: was it saved "
+            "from another model, or with other parameters frozen?"
+        )
+    memory = Memory(state["kind"], parameters, settings.count, settings.noise_dtype)
     memory.restore(state["slots"])
     return step, memory

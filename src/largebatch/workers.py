@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -33,10 +33,11 @@ class Workers:
 
     After :meth:`combine` (or :meth:`backward`), ``p.grad`` is the mean over workers, so clipping,
     ``GradScaler``, any optimizer and any scheduler go on as usual; it replaces what was in
-    ``p.grad`` before the step, so ``zero_grad`` is not needed. Outside a worker, weights are
-    always the clean ones, bit for bit. Batch norm sees one worker's examples at a time; every
-    worker starts from the step's running statistics and their mean is kept. Dropout draws from
-    torch's global generator, which is not touched.
+    ``p.grad``, also of what was frozen since, so ``zero_grad`` is not needed. Outside a worker,
+    weights are always the clean ones, bit for bit; give them no other storage (``p.data = ...``)
+    within a step, or later workers run unperturbed. Batch norm sees one worker's examples at a
+    time; every worker starts from the step's running statistics and their mean is kept. Dropout
+    draws from torch's global generator, which is not touched.
 
     Memory: ``count`` x parameters x noise dtype for methods that remember (``bytes_needed``),
     one copy of the perturbed parameters, and one further gradient while a worker runs. Where
@@ -44,13 +45,14 @@ class Workers:
 
     Args:
         model: the module in training; changed in place, never wrapped.
-        optimizer: one that steps the model's parameters, or a sequence of them. Only parameters
-            that they hold and that require a gradient are perturbed and combined.
+        optimizer: one that steps the model's parameters, or a sequence of them. Of the
+            parameters that require a gradient only those that they hold are perturbed; the
+            model's others are combined all the same.
         perturb: where workers look, for example ``GNC(alpha=0.1)``; None for plain accumulation.
         count: workers on this process.
         gradient_noise: noise on the combined gradient, added in ``combine``.
         noise_dtype: of what is remembered: float32, bfloat16, float64; None takes each
-            parameter's own.
+            parameter's own. GNC's noise sums to zero over workers up to its rounding.
         scaler: the GradScaler that scales the losses, so that what is remembered is not scaled;
             ``backward`` then scales the loss itself.
         reduction: "mean" averages losses that are each a worker's mean; "sum" is for loops whose
@@ -90,7 +92,7 @@ class Workers:
         check_model(model)
         optimizers = check_optimizers(optimizer)
         check_ownership(model, optimizers)
-        check_arguments(perturb, count, noise_dtype, reduction)
+        check_arguments(perturb, count, gradient_noise, noise_dtype, scaler, reduction)
         self.model = model
         self._settings = Settings(
             optimizers, perturb, count, gradient_noise, noise_dtype, scaler, reduction
@@ -120,11 +122,18 @@ class Workers:
 
     @property
     def bytes_needed(self) -> int:
-        """Bytes that the perturbation's memory of the local workers takes, before it is taken."""
+        """Bytes that the present step's memory of the local workers takes; a Switch's may grow."""
         if self._settings.remembers(self.step) == "nothing":
             return 0
         settings = self._settings
         return bytes_needed(settings.parameters(), settings.count, settings.noise_dtype)
+
+    def __reduce__(self) -> NoReturn:
+        """Raise TypeError: a copy would go on changing this one's model."""
+        raise TypeError(
+            "Workers belongs to its model and optimizer and cannot be copied or pickled: copy "
+            "those, make new Workers from them, then load_state_dict(workers.state_dict())"
+        )
 
     @contextmanager
     def next(
@@ -137,14 +146,11 @@ class Workers:
                 or its share of the total (reduction "sum", 1/count unless given).
             last: whether this is the step's last worker on this process; None where unknown.
 
-        A pass whose body raises leaves weights and running statistics as they were before it
-        and does not count: the next call is the same worker's again.
+        A pass that raises leaves no trace and does not count: the next is the same worker's again.
 
         Raises:
-            RuntimeError: all ``count`` workers of the step have run; another worker is running;
-                the body left no gradient.
-            ValueError: ``weight`` is not above 0.
-            TypeError: a gradient is sparse.
+            RuntimeError: all ``count`` workers have run; one is running; no gradient was left.
+            TypeError, ValueError: a sparse gradient; a ``weight`` not above 0, or not 0-dim.
         """
         self._check_idle()
         if self._passes.ran >= self.count:
@@ -166,6 +172,7 @@ class Workers:
         """Leave the mean over the step's workers in ``p.grad``, with the gradient noise added.
 
         Where fewer than ``count`` workers ran, those are averaged and the others' noise is zero.
+        Where it fails, the step is forgotten: run its workers anew, their noise starts from zero.
 
         Raises:
             RuntimeError: no worker has run since the last call, or one is still running.
@@ -173,8 +180,7 @@ class Workers:
         self._check_idle()
         if self._passes.ran == 0:
             raise RuntimeError(
-                "combine() before any worker has run: enter `with workers.next()` first, or call "
-                "workers.backward(fn, *batch)"
+                "combine() before any worker has run: enter `with workers.next()` or use backward()"
             )
         self._passes.combine()
         self._announced_last = None
@@ -182,14 +188,14 @@ class Workers:
     def shards(self, *batch: Any) -> Iterator[tuple[Any, ...]]:
         """Share a batch out in equal pieces, one for each pass that :meth:`next` will open.
 
-        Starts the step anew: workers that ran without a ``combine`` since are forgotten, and
-        where methods remember, so is what they remembered.
+        Workers that ran without a ``combine`` since are forgotten, and what they remembered.
 
         Args:
             batch: tensors with the example in dimension 0, or tuples, lists, mappings of them.
 
         Raises:
             ValueError: ``count`` does not divide the batch, or tensors differ in length.
+            TypeError: something that is no tensor, an array or a list, holds one for each example.
             RuntimeError: a worker is running.
         """
         self._check_idle()

@@ -1,5 +1,6 @@
 from collections import namedtuple
 
+import numpy as np
 import pytest
 import torch
 
@@ -42,3 +43,23 @@ def test_goes_into_dicts_lists_and_named_tuples_and_keeps_the_rest():
 def test_refuses_batches(batch, count, message):
     with pytest.raises(ValueError, match=message):
         list(split_batch(batch, count))
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (np.arange(4), "got a ndarray that is no tensor: pass tensors"),
+        ({"labels": np.arange(4)}, "got a ndarray that is no tensor"),
+        ([np.arange(2), torch.arange(4)], "got a ndarray that is no tensor"),
+        (["a", "b", "c", "d"], "got a list of 4, one for each example: pass tensors"),
+        ({"names": (1, 2, 3, 4)}, "got a tuple of 4, one for each example"),
+    ],
+)
+def test_refuses_what_would_go_whole_to_every_piece(value, message):
+    with pytest.raises(TypeError, match=message):
+        list(split_batch((torch.arange(4), value), 2))
+
+
+@pytest.mark.parametrize("value", [np.float32(3), [1, 2], "text", torch.float32, np.ndarray])
+def test_what_is_the_same_for_all_goes_to_every_piece(value):
+    assert [piece[1] for piece in split_batch((torch.arange(4), value), 2)] == [value, value]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from torch import Tensor
 
@@ -15,12 +15,15 @@ def split_batch(batch: tuple[Any, ...], count: int) -> Iterator[tuple[Any, ...]]
 
     Args:
         batch: tensors with the example in dimension 0, or tuples, lists and mappings of them.
-            What is not a tensor (a flag, None) goes to every piece as it is.
+            What is not a tensor (a flag, None) goes to every piece as it is, unless it holds
+            something for each example: that is an error.
         count: number of pieces.
 
     Raises:
         ValueError: if there is no tensor, tensors differ in their first dimension, or ``count``
             does not divide it.
+        TypeError: an array that is not a tensor, or a list or tuple without tensors that is as
+            long as the batch.
 
     Example:
         >>> import torch
@@ -40,6 +43,8 @@ def split_batch(batch: tuple[Any, ...], count: int) -> Iterator[tuple[Any, ...]]
             f"count={count} workers cannot share a batch of {size}: choose a divisor, or "
             "drop_last=True"
         )
+    for value in batch:
+        _check_whole(value, size)
     share = size // count
     for i in range(count):
         piece = _take(batch, i * share, share)
@@ -58,6 +63,30 @@ def _sizes(value: Any) -> Iterator[int]:
     elif isinstance(value, list | tuple):
         for each in value:
             yield from _sizes(each)
+
+
+def _check_whole(value: Any, size: int) -> None:
+    """Raise TypeError for what would go whole to every piece though it is the examples'."""
+    if isinstance(value, Tensor | str | type):
+        return
+    if isinstance(value, Mapping):
+        for each in value.values():
+            _check_whole(each, size)
+    elif isinstance(value, list | tuple):
+        if len(value) == size and next(_sizes(value), None) is None:
+            _refuse(value, f"of {size}, one for each example")
+        for each in value:
+            _check_whole(each, size)
+    # An array without dimensions is one number for all.
+    elif getattr(value, "shape", None if hasattr(value, "__array__") else ()) != ():
+        _refuse(value, "that is no tensor")
+
+
+def _refuse(value: Any, what: str) -> NoReturn:
+    raise TypeError(
+        f"a batch is shared out by its tensors, got a {type(value).__name__} {what}: pass "
+        "tensors, or leave it out of the batch"
+    )
 
 
 def _take(value: Any, start: int, length: int) -> Any:

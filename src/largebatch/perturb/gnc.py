@@ -30,8 +30,9 @@ class GNC(Perturbation):
     Args:
         alpha: width of the noise, 0 or more. The document's settings lie between 0.0001 and 0.1
             with filter-wise scaling, tuned per batch size. An alpha is at work where
-            ``Workers.offset_to_weight_norm`` is well above rounding (1e-7 in float32) and below
-            about 0.1; look at it first, then tune around it in factors of 3.
+            ``Workers.offset_to_weight_norm`` is well above rounding (1e-7 in float32) and, as a
+            rule of thumb that was not measured, below about 0.1; look at it first, then tune
+            around it in factors of 3.
         scaling: "filter" (Eq. 6, leaves one-dimensional parameters where they are) or "plain".
         rate: what eta is: "global", the rate of the weight's group; "layer", that times the scale
             of the weight's last step; None takes "layer" under layer-wise optimizers.
