@@ -74,7 +74,7 @@ def write_comparison(
     } | question
     folder.mkdir(parents=True)
     dump(folder / "compare.json", asked)
-    keys = [("msgd", 64), *((m, b) for b in batches for m in methods)]
+    keys = list(dict.fromkeys([("msgd", 64), *((m, b) for b in batches for m in methods)]))
     choices = []
     for method, batch in keys:
         base = reference if batch == 64 else methods[method] - 3 * math.log(batch / 1024, 4)

@@ -1,5 +1,6 @@
 import pytest
 
+from largebatch.lab.report import summary_table
 from largebatch.lab.report.finding import headline
 from largebatch.lab.report.read import read_comparison
 from largebatch.lab.report.rows import metric_for, sections
@@ -67,6 +68,12 @@ def test_momentum_sgd_diverged_everywhere(make):
     )
     assert second.startswith("The method best on validation, sngm, ends at 9")
     assert "worse than momentum SGD at batch 64" in second
+
+
+def test_at_its_own_batch_size_the_reference_is_compared_with_nothing(make):
+    table = summary_table(make(methods=TWO, batches=(64, 1024)))
+    assert "momentum SGD at batch 64, the reference itself, ends at 9" in table
+    assert "can be paired" not in table
 
 
 def test_some_seeds_diverged_is_said(make):

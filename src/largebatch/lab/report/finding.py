@@ -69,9 +69,11 @@ def _loss(comparison: Comparison, section: Section, metric: Metric) -> str:
     note = f" ({diverged(baseline)})" if baseline.diverged else ""
     if reference is None or reference.difference is None:
         mean = baseline.estimate.mean if baseline.estimate else 0.0
+        ends = f"ends at {metric.value(mean)} {metric.label}{note}"
+        if section.batch_size == comparison.small_batch:
+            return f"{start}, the reference itself, {ends}."
         return (
-            f"{start} ends at {metric.value(mean)} {metric.label}{note}; "
-            f"no seed of it can be paired with the reference at batch {there} yet."
+            f"{start} {ends}; no seed of it can be paired with the reference at batch {there} yet."
         )
     return f"{start} {_against_reference(comparison, reference.difference, metric)}{note}."
 
