@@ -45,8 +45,6 @@ def times(scales: Tensors, rate: float | Tensor) -> Tensors:
     """rate*s for each scale; one and the same tensor stays one and the same."""
     if _shared(scales):
         return [scales[0] * rate] * len(scales)
-    if isinstance(rate, Tensor):
-        return torch._foreach_mul(scales, rate)
     return torch._foreach_mul(scales, rate)
 
 
