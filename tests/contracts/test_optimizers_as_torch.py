@@ -151,8 +151,9 @@ class NoReads(TorchDispatchMode):
 @pytest.mark.parametrize("lr", [0.1, torch.tensor(0.1)])
 @pytest.mark.parametrize("options", [{}, {"weight_decay": 0.1}, {"momentum": 0.0}])
 def test_no_value_is_read_on_the_host(cls, options, lr):
-    # Red: .item(), `if norm == 0`, a rate in a tensor handed over as alpha.
-    weights = make(torch.float32)
+    # Red: .item(), `if norm == 0`, a rate in a tensor handed over as alpha. Tensors without data
+    # take the path of every device but the CPU, on which the host may look.
+    weights = [torch.nn.Parameter(w.detach().to("meta")) for w in make(torch.float32)]
     optimizer = cls(weights, lr=lr, **options)
     for weight in weights:
         weight.grad = torch.ones_like(weight)

@@ -5,10 +5,7 @@ import torch
 
 from largebatch.optim import ScaledMomentum
 
-OPTIONS = {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.1, "form": "gradient"} | {
-    "maximize": False,
-    "foreach": None,
-}
+OPTIONS = {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.1, "form": "gradient"}
 
 
 class Unscaled(ScaledMomentum):
@@ -17,7 +14,7 @@ class Unscaled(ScaledMomentum):
     layerwise = False
 
     def scales(self, buckets):
-        return [[p.new_ones(())] * len(b.parameters) for b in buckets for p in b.parameters[:1]]
+        return [b.parameters[0].new_ones((), dtype=torch.float64) for b in buckets]
 
 
 class Elementwise(ScaledMomentum):
@@ -82,7 +79,7 @@ def test_a_rule_sees_what_it_is_promised():
         assert bucket.parameters[0] is weight
         assert bucket.weight_decay == 0.1
         assert bucket.gradients[0].unique().item() == -2.0  # what is to be descended
-        assert bucket.decayed[0].dtype == (torch.float64 if weight is wide else torch.float32)
+        assert bucket.decayed()[0].dtype == (torch.float64 if weight is wide else torch.float32)
         assert bucket.group["momentum"] == 0.9
 
 

@@ -10,9 +10,10 @@ Example:
     tensor([0.7500, 0.7500, 0.7500, 0.7500])
 """
 
+from .base import Rule
 from .bucket import Bucket
 from .engine import ScaledMomentum
 from .lars import LARS
 from .sngm import SNGM
 
-__all__ = ["LARS", "SNGM", "Bucket", "ScaledMomentum"]
+__all__ = ["LARS", "SNGM", "Bucket", "Rule", "ScaledMomentum"]

@@ -1,61 +1,88 @@
-r"""The parameters of one group that an update rule handles at once, and their decayed gradient.
+r"""The parameters of one group that an update rule handles at once.
 
-    h = g + lambda * w
+    h = g + lambda*w
 
 w: parameter; g: its gradient (its negative under `maximize`); lambda: the group's weight decay.
-All have the parameter's shape. h is g itself, not a copy, where lambda is 0 and nothing else
-changed it: nobody may write into it without asking `owned`.
+All have the parameter's shape.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-__all__ = ["Bucket", "Tensors", "buckets", "norms"]
+from .measure import Tensors, decayed, decayed_norms, nonzero, norms
+from .mesh import Sharding, local, sharding
 
-# What torch's multi-tensor operations take and return.
-Tensors = tuple[Tensor, ...] | list[Tensor]
-
-_HALVES = (torch.float16, torch.bfloat16)
+__all__ = ["Bucket", "buckets"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bucket:
-    """Parameters of one group, device and dtype that got a gradient.
+    """Parameters of one group, device, dtype and placement that got a gradient.
 
     Attributes:
         group: the parameter group, with all its options.
         weight_decay: lambda for these parameters (0 where `exclude` leaves them out of it).
-        parameters: the weights w.
+        owners: the parameters as the optimizer knows them: the keys of its state.
+        parameters: their values w; of a DTensor the local piece.
         gradients: g, the gradients to descend; never to be written to.
-        decayed: h = g + lambda*w; in float32 for half-precision parameters.
         excluded: left out of the rule's scaling: their scale is 1.
+        sharding: how DTensors lie on their mesh; None for others.
 
     Example:
         >>> weight = torch.ones(2)
         >>> weight.grad = torch.tensor([3.0, 4.0])
         >>> options = {"weight_decay": 1.0, "maximize": False, "foreach": None}
         >>> [bucket] = buckets({"params": [weight], **options}, "SGD")
-        >>> bucket.decayed
-        (tensor([4., 5.]),)
+        >>> bucket.decayed(), bucket.norms("gradients")
+        ((tensor([4., 5.]),), tensor([5.]))
     """
 
     group: dict[str, Any]
     weight_decay: float
+    owners: list[Tensor]
     parameters: Tensors
     gradients: Tensors
-    decayed: Tensors
     excluded: bool = False
+    sharding: Sharding | None = None
 
     @property
-    def owned(self) -> bool:
-        """Whether `decayed` are temporaries of this step, free to be overwritten."""
-        return self.decayed is not self.gradients
+    def sizes(self) -> list[int]:
+        """How many elements each whole parameter has."""
+        return [owner.numel() for owner in self.owners]
+
+    def decayed(self) -> Tensors:
+        """H of each parameter, in float32 for half precision; g itself where lambda is 0."""
+        return decayed(self.gradients, self.parameters, self.weight_decay)
+
+    def norms(self, of: Literal["parameters", "gradients", "decayed"]) -> Tensor:
+        """||w||, ||g|| or ||h|| of each whole parameter, in one vector."""
+        if of == "decayed":
+            found = decayed_norms(self.gradients, self.parameters, self.weight_decay)
+        else:
+            found = norms(getattr(self, of))
+        return found if self.sharding is None else self.total(found.square()).sqrt()
+
+    def moved(self) -> Tensor:
+        """Whether any gradient has an element that is not 0, 0-dim."""
+        found = nonzero(self.gradients)
+        return found if self.sharding is None else self.total(found.float()) > 0
+
+    def total(self, sums: Tensor) -> Tensor:
+        """What was summed over each parameter's local piece, summed over the whole."""
+        return sums if self.sharding is None else self.sharding.total(sums)
+
+    def whole(self, pieces: Tensors) -> Tensors:
+        """Whole tensors from pieces of the parameters' placement, gathered over the mesh."""
+        if self.sharding is None:
+            return pieces
+        pairs = zip(pieces, self.owners, strict=True)
+        return [self.sharding.whole(piece, owner) for piece, owner in pairs]
 
 
 def buckets(group: dict[str, Any], rule: str) -> list[Bucket]:
@@ -69,7 +96,7 @@ def buckets(group: dict[str, Any], rule: str) -> list[Bucket]:
         rule: the optimizer's name, for the error message.
 
     Raises:
-        TypeError: a gradient is sparse.
+        TypeError: a gradient is sparse or complex, or lies otherwise than its parameter.
 
     Example:
         >>> weights = [torch.ones(2), torch.ones(3), torch.ones(2, dtype=torch.float64)]
@@ -78,53 +105,42 @@ def buckets(group: dict[str, Any], rule: str) -> list[Bucket]:
         >>> [len(bucket.parameters) for bucket in buckets(group, "SNGM")]
         [2, 1]
     """
-    sorted_: dict[tuple[bool, object, object, object], list[Tensor]] = {}
-    for index, parameter in enumerate(group["params"]):
-        if parameter.grad is None:
+    sorted_: dict[tuple[Any, ...], list[int]] = {}
+    parameters, one_by_one = group["params"], group["foreach"] is False
+    excludes = _EXCLUDED[group.get("exclude")]
+    for index, parameter in enumerate(parameters):
+        gradient = parameter.grad
+        if gradient is None:
             continue
-        _refuse_sparse(parameter, index, group, rule)
-        alone = index if group["foreach"] is False else None
-        left_out = _excluded(parameter, group.get("exclude"))
-        key = (left_out, parameter.device, parameter.dtype, alone)
-        sorted_.setdefault(key, []).append(parameter)
-    return [_bucket(group, parameters, key[0]) for key, parameters in sorted_.items()]
+        if gradient.layout != torch.strided:
+            raise _sparse(rule, _named(index, group), gradient)
+        alone = index if one_by_one else None
+        left_out, where = excludes(parameter), sharding(parameter)
+        key = (left_out, where, parameter.device, parameter.dtype, alone)
+        sorted_.setdefault(key, []).append(index)
+    for (_, where, _, dtype, _), indices in sorted_.items():
+        if dtype.is_complex:
+            raise _complex(rule, _named(indices[0], group), dtype)
+        if where is not None:
+            _check_placed(rule, group, indices, where)
+    return [
+        _bucket(group, [parameters[i] for i in indices], left_out, where)
+        for (left_out, where, *_), indices in sorted_.items()
+    ]
 
 
-def norms(tensors: Tensors) -> Tensors:
-    """Return the Euclidean norm of each tensor, 0-dim; of half precision in float32.
-
-    Squares are summed in the precision of the result: in float32, elements beyond 1e19 give
-    infinity, and those below 1e-22 count as zero.
-
-    Example:
-        >>> norms([torch.full((4,), 200.0, dtype=torch.float16)])
-        (tensor(400.),)
-    """
-    if tensors[0].dtype in _HALVES:
-        return torch._foreach_norm(tensors, 2, torch.float32)
-    return torch._foreach_norm(tensors)
-
-
-def _bucket(group: dict[str, Any], parameters: list[Tensor], excluded: bool) -> Bucket:
-    gradients: Tensors = [p.grad for p in parameters if p.grad is not None]
+def _bucket(
+    group: dict[str, Any], owners: list[Tensor], excluded: bool, where: Sharding | None
+) -> Bucket:
+    gradients: Tensors = [p.grad for p in owners if p.grad is not None]
+    parameters = owners
+    if where is not None:
+        gradients, parameters = [local(g) for g in gradients], [local(p) for p in owners]
     if group["maximize"]:
         gradients = torch._foreach_neg(gradients)
     undecayed = excluded and group["exclude"] == "1d"
     weight_decay = 0.0 if undecayed else group["weight_decay"]
-    decayed = _decayed(parameters, gradients, weight_decay)
-    return Bucket(group, weight_decay, parameters, gradients, decayed, excluded)
-
-
-def _decayed(parameters: Tensors, gradients: Tensors, weight_decay: float) -> Tensors:
-    if parameters[0].dtype in _HALVES:
-        # 1/norm overflows float16, and bfloat16 keeps 8 bits of a scale: compute in float32.
-        wide = [gradient.to(torch.float32, copy=True) for gradient in gradients]
-        if weight_decay:
-            torch._foreach_add_(wide, parameters, alpha=weight_decay)
-        return wide
-    if weight_decay:
-        return torch._foreach_add(gradients, parameters, alpha=weight_decay)
-    return gradients
+    return Bucket(group, weight_decay, owners, parameters, gradients, excluded, where)
 
 
 _EXCLUDED: dict[str | None, Callable[[Tensor], bool]] = {
@@ -134,18 +150,30 @@ _EXCLUDED: dict[str | None, Callable[[Tensor], bool]] = {
 }
 
 
-def _excluded(parameter: Tensor, exclude: str | None) -> bool:
-    return _EXCLUDED[exclude](parameter)
+def _check_placed(rule: str, group: dict[str, Any], indices: list[int], where: Sharding) -> None:
+    for index in indices:
+        if sharding(group["params"][index].grad) != where:
+            raise TypeError(
+                f"{rule} needs the gradient of {_named(index, group)} to lie as the parameter "
+                f"does ({where.placements}): redistribute it"
+            )
 
 
-def _refuse_sparse(parameter: Tensor, index: int, group: dict[str, Any], rule: str) -> None:
-    gradient = parameter.grad
-    if gradient is None or gradient.layout == torch.strided:
-        return
+def _sparse(rule: str, name: str, gradient: Tensor) -> TypeError:
+    return TypeError(
+        f"{rule} needs dense gradients, but that of {name} is {gradient.layout}: build the layer "
+        "with sparse=False, or give its parameters to torch.optim.SparseAdam"
+    )
+
+
+def _complex(rule: str, name: str, dtype: torch.dtype) -> TypeError:
+    return TypeError(
+        f"{rule} needs real parameters, but {name} is {dtype}: hold it as the real tensor that "
+        "torch.view_as_real gives"
+    )
+
+
+def _named(index: int, group: dict[str, Any]) -> str:
     names = group.get("param_names")
     which = repr(names[index]) if names else f"number {index} of its group"
-    raise TypeError(
-        f"{rule} needs dense gradients, but that of parameter {which} (shape "
-        f"{tuple(parameter.shape)}) is {gradient.layout}: build the layer with sparse=False, "
-        "or give its parameters to torch.optim.SparseAdam"
-    )
+    return f"parameter {which} (shape {tuple(group['params'][index].shape)})"

@@ -12,7 +12,7 @@ from numbers import Real
 
 import torch
 
-__all__ = ["Check", "fraction", "learning_rate", "nonnegative", "one_of", "positive"]
+__all__ = ["Check", "float_dtype", "fraction", "learning_rate", "nonnegative", "one_of", "positive"]
 
 Check = Callable[[str, object], object]
 
@@ -79,6 +79,19 @@ def learning_rate(name: str, value: object) -> float | torch.Tensor:
         )
     nonnegative(name, value.item())
     return value
+
+
+def float_dtype(name: str, value: object) -> torch.dtype | None:
+    """Return `value` if it is a floating-point dtype, or None for each parameter's own.
+
+    Example:
+        >>> float_dtype("state_dtype", torch.int8)
+        Traceback (most recent call last):
+        ValueError: state_dtype must be a floating-point dtype or None, got torch.int8
+    """
+    if value is None or (isinstance(value, torch.dtype) and value.is_floating_point):
+        return value
+    raise ValueError(f"{name} must be a floating-point dtype or None, got {value!r}")
 
 
 def one_of(*choices: object) -> Check:

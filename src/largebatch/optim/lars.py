@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from .bucket import Bucket, Tensors, norms
+from .bucket import Bucket
 from .checks import Check, nonnegative, one_of, positive
 from .engine import Form, ScaledMomentum
 
@@ -61,7 +61,7 @@ class LARS(ScaledMomentum):
         tensor([[2.6464, 3.6464]])
     """
 
-    layerwise: ClassVar[bool] = True
+    layerwise: bool = True
     checks: ClassVar[Mapping[str, Check]] = {
         **ScaledMomentum.checks,
         "trust_coefficient": positive,
@@ -82,22 +82,24 @@ class LARS(ScaledMomentum):
         form: Form = "velocity",
         maximize: bool = False,
         foreach: bool | None = None,
+        fused: bool | None = None,
+        state_dtype: torch.dtype | None = None,
     ) -> None:
         """Take the parameters; the options are described with the class."""
         options = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "form": form}
         ratio = {"trust_coefficient": trust_coefficient, "eps": eps, "exclude": exclude}
-        super().__init__(params, {**options, **ratio, "maximize": maximize, "foreach": foreach})
+        how = {"maximize": maximize, "foreach": foreach, "fused": fused, "state_dtype": state_dtype}
+        super().__init__(params, {**options, **ratio, **how})
 
-    def scales(self, buckets: Sequence[Bucket]) -> Sequence[Tensors]:
+    def scales(self, buckets: Sequence[Bucket]) -> Sequence[Tensor]:
         """Return the ratio of each parameter."""
-        return [_ratios(bucket).unbind() for bucket in buckets]
+        return [_ratios(bucket) for bucket in buckets]
 
 
 def _ratios(bucket: Bucket) -> Tensor:
     """The scale of each parameter of the bucket, in one vector."""
     group = bucket.group
-    weights = torch.stack(list(norms(bucket.parameters)))
-    gradients = torch.stack(list(norms(bucket.gradients)))
+    weights, gradients = bucket.norms("parameters"), bucket.norms("gradients")
     denominators = gradients + bucket.weight_decay * weights + group["eps"]
     # A norm below the smallest normal number counts as zero: dividing by it may overflow.
     zero = torch.minimum(weights, gradients) < torch.finfo(weights.dtype).tiny

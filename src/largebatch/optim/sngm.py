@@ -2,13 +2,16 @@ r"""SNGM: stochastic normalized gradient descent with momentum.
 
     s = 1 / ||g + lambda*w||        u <- beta*u + s*(g + lambda*w)        w <- w - eta*u
 
-w: all weights of all groups as one vector; g: the combined gradient; ||.||: Euclidean norm over
-all of it; u: momentum, zero at first, never longer than 1/(1 - beta); s: one number. eta: learning
-rate, which here is a length: without momentum a step has exactly length eta. Where the norm or
-||g|| is 0, s is 0: there is no direction (weight decay alone is none) and momentum goes on.
+w: all weights of all groups as one vector, or with `blockwise` those of one parameter; g: the
+combined gradient; ||.||: Euclidean norm over all of it; u: momentum, zero at first, never longer
+than 1/(1 - beta); s: one number, or one a parameter. eta: learning rate, which here is a length:
+without momentum a step has exactly length eta, or blockwise that of each parameter has. Where the
+norm or ||g|| is 0, s is 0: there is no direction (weight decay alone is none) and momentum goes
+on.
 Source: Zhao et al., "Stochastic normalized gradient descent with momentum for large-batch
-training" (2024), Eq. 7-8, Algorithm 1. beta = 0 gives SNGD. The document's equation has no weight
-decay and its runs have 0.0001: here it is inside the norm.
+training" (2024), Eq. 7-8, Algorithm 1; blockwise Eq. 13-14, of which Section 6 shows that its
+bound is worse. beta = 0 gives SNGD. The document's equation has no weight decay and its runs have
+0.0001: here it is inside the norm.
 """
 
 from __future__ import annotations
@@ -20,7 +23,8 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
-from .bucket import Bucket, Tensors, norms
+from .bucket import Bucket
+from .checks import one_of
 from .engine import Form, ScaledMomentum
 
 __all__ = ["SNGM"]
@@ -36,9 +40,14 @@ class SNGM(ScaledMomentum):
         lr: learning rate eta, the length of a step without momentum; a number or a tensor.
         momentum: beta, in [0, 1).
         weight_decay: lambda, added inside the norm.
-        form: "gradient" (the document's) or "velocity"; they differ when the rate changes.
+        blockwise: a norm for each parameter instead of one for all; for all groups.
+        form: "gradient" (the document's), "velocity" or "buffer"; see
+            :class:`~largebatch.optim.ScaledMomentum`.
         maximize: ascend instead.
         foreach: None and True update all tensors of a dtype at once, False one at a time.
+        fused: None uses torch's fused kernel where it can (on a CPU), False never.
+        state_dtype: precision of the momentum, such as torch.float32 for bfloat16 parameters;
+            None for each parameter's own.
 
     Raises:
         ValueError: an option has a value it cannot have.
@@ -55,7 +64,8 @@ class SNGM(ScaledMomentum):
         tensor(0.2000)
     """
 
-    layerwise: ClassVar[bool] = False
+    layerwise: bool = False
+    directionless: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -64,35 +74,44 @@ class SNGM(ScaledMomentum):
         momentum: float = 0.9,
         weight_decay: float = 0.0,
         *,
+        blockwise: bool = False,
         form: Form = "gradient",
         maximize: bool = False,
         foreach: bool | None = None,
+        fused: bool | None = None,
+        state_dtype: torch.dtype | None = None,
     ) -> None:
         """Take the parameters; the options are described with the class."""
+        self.layerwise = bool(one_of(True, False)("blockwise", blockwise))
         options = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "form": form}
-        super().__init__(params, {**options, "maximize": maximize, "foreach": foreach})
+        how = {"maximize": maximize, "foreach": foreach, "fused": fused, "state_dtype": state_dtype}
+        super().__init__(params, {**options, **how})
 
-    def scales(self, buckets: Sequence[Bucket]) -> Sequence[Tensors]:
-        """Return the inverse of the norm over everything, for every parameter."""
+    def scales(self, buckets: Sequence[Bucket]) -> Sequence[Tensor]:
+        """Return the inverse of the norm over everything, or of each parameter's."""
+        norms = [bucket.norms("decayed") for bucket in buckets]
+        if self.layerwise:
+            moved = [bucket.norms("gradients") > 0 for bucket in buckets]
+            return [_inverse(*each) for each in zip(norms, moved, strict=True)]
         if not buckets:
             return []
-        norm = _norm([bucket.decayed for bucket in buckets])
-        decays = any(bucket.weight_decay for bucket in buckets)
-        gradient = _norm([bucket.gradients for bucket in buckets]) if decays else norm
-        # Below the smallest normal number of float32 the inverse may be infinite there.
-        zero = torch.minimum(norm, gradient) < torch.finfo(torch.float32).tiny
-        scale = norm.reciprocal().masked_fill(zero, 0.0)
-        firsts = [bucket.decayed[0] for bucket in buckets]
-        return [
-            [scale.to(first.device, first.dtype)] * len(bucket.parameters)
-            for bucket, first in zip(buckets, firsts, strict=True)
-        ]
+        wide = torch.float64 if any(n.dtype == torch.float64 for n in norms) else torch.float32
+        device = norms[0].device
+        norm = torch.linalg.vector_norm(torch.cat([n.to(device, wide) for n in norms]))
+        scale = _inverse(norm, _moved(buckets, device))
+        return [scale.to(each.device, each.dtype) for each in norms]
 
 
-def _norm(lists: Sequence[Tensors]) -> Tensor:
-    """The norm of all tensors as one vector, in the widest of their precisions."""
-    parts = [torch.stack(list(norms(tensors))) for tensors in lists]
-    wide = torch.float64 if any(part.dtype == torch.float64 for part in parts) else torch.float32
-    device = parts[0].device
-    norm: Tensor = torch.linalg.vector_norm(torch.cat([part.to(device, wide) for part in parts]))
-    return norm
+def _moved(buckets: Sequence[Bucket], device: torch.device) -> Tensor:
+    """Whether there is a gradient at all: where nothing decays, ||h|| says so itself."""
+    if not any(bucket.weight_decay for bucket in buckets):
+        return torch.ones((), dtype=torch.bool, device=device)
+    return torch.stack([bucket.moved().to(device) for bucket in buckets]).any()
+
+
+def _inverse(norms: Tensor, moved: Tensor) -> Tensor:
+    """1/||h||, but 0 where there is no direction."""
+    # Below the smallest normal number of float32 the inverse may be infinite there.
+    vanishes = (norms < torch.finfo(torch.float32).tiny) | ~moved
+    # An infinite norm would give 0, which hides the broken gradient: NaN shows it.
+    return norms.reciprocal().masked_fill(norms.isinf(), torch.nan).masked_fill(vanishes, 0.0)
