@@ -9,11 +9,19 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 from torch import Tensor
 
-__all__ = ["GradientNoise", "Listener", "Memorized", "Perturbation", "Point", "RateKind"]
+__all__ = [
+    "GradientNoise",
+    "Listener",
+    "Memorized",
+    "Perturbation",
+    "Point",
+    "RateKind",
+    "Refreshed",
+]
 
 RateKind = Literal["global", "layer"]
 Memorized = Literal["nothing", "noise", "gradient"]
@@ -91,8 +99,12 @@ class Perturbation(ABC):
         return 1
 
 
+@runtime_checkable
 class Listener(Protocol):
-    """Sees each worker's own gradient as it arrives, and then the combined one."""
+    """Sees each worker's own gradient as it arrives, and then the combined one.
+
+    An optimizer given to :class:`~largebatch.Workers` that has these methods is told.
+    """
 
     def saw(
         self,
@@ -111,6 +123,24 @@ class Listener(Protocol):
 
     def combined(self, gradients: Sequence[Tensor | None], *, factor: float | Tensor) -> None:
         """The mean over all workers; ``factor`` undoes the loss scale."""
+
+    def forget(self) -> None:
+        """The workers seen since the last ``combined`` do not count: their step starts anew."""
+
+
+@runtime_checkable
+class Refreshed(Protocol):
+    """Needs the loss beyond its gradient, every so many steps.
+
+    An optimizer given to :class:`~largebatch.Workers` that has these gets it from its `refresh`.
+    """
+
+    @property
+    def refreshes(self) -> bool:
+        """Whether it needs :meth:`refresh` as it is set."""
+
+    def refresh(self, fn: Callable[..., Tensor], *batch: Any) -> None:
+        """Look at the loss ``fn(*batch)`` at the present weights, and change nothing."""
 
 
 class GradientNoise(Protocol):

@@ -123,8 +123,8 @@ class Memory:
             buffer[self._ran :].zero_()
         self._ran, self.filled = 0, True
 
-    def zero(self) -> None:
-        """Forget everything."""
+    def forget(self) -> None:
+        """Start from zero: slots hold gradients of some workers by now and noise of others."""
         for buffer in self.buffers:
             buffer.zero_()
         self._ran = 0

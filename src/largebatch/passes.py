@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from .checks import check_gradients, check_offsets
 from .clean import CleanWeights, RunningStatistics
 from .combine import Accumulator
-from .contracts import Point
+from .contracts import Listener, Point
 from .memory import Memory
 from .norms import relative_norm
 from .rates import rates_of
@@ -92,8 +92,7 @@ class Passes:
         try:
             gradients = self._combined(accumulator)
         except BaseException:
-            if self.memory is not None:
-                self.memory.zero()
+            self._forget()
             raise
         for parameter, gradient in zip(self._trained, gradients, strict=True):
             parameter.grad = gradient
@@ -103,9 +102,10 @@ class Passes:
     def _combined(self, accumulator: Accumulator) -> list[Tensor | None]:
         gradients = accumulator.mean()
         owned = gradients[: len(self._owned)]
-        if self.memory is not None:
+        if listeners := self._listeners():
             undo = self._settings.loss_scale() * accumulator.share
-            self.memory.combined(owned, factor=1.0 / undo)
+            for listener in listeners:
+                listener.combined(owned, factor=1.0 / undo)
         noise = self._settings.gradient_noise
         if noise is not None:
             present = [g for g in owned if g is not None]
@@ -114,10 +114,16 @@ class Passes:
 
     def forget(self) -> None:
         """Start the step anew, without the workers that have run."""
-        if self.ran and self.memory is not None:
-            # Their slots hold gradients by now, the others' noise: neither is this step's.
-            self.memory.zero()
+        if self.ran:
+            self._forget()
         self._accumulator = Accumulator(self._settings.reduction)
+
+    def _listeners(self) -> list[Listener]:
+        return [*([self.memory] if self.memory else []), *self._settings.listeners()]
+
+    def _forget(self) -> None:
+        for listener in self._listeners():
+            listener.forget()
 
     def resume(self, step: int, memory: Memory | None) -> None:
         """Go on at ``step`` with what is remembered of the step before."""
@@ -189,10 +195,11 @@ class Passes:
         gradients = [p.grad for p in self._trained]
         owned = gradients[: len(parameters)]
         check_gradients(owned, gradients)
-        if self.memory is not None:
+        if listeners := self._listeners():
             share = 1.0 if self._settings.reduction == "mean" else weight
             factor = 1.0 / (share * self._settings.loss_scale())
-            self.memory.saw(worker.index, parameters, owned, factor=factor, weight=weight)
+            for listener in listeners:
+                listener.saw(worker.index, parameters, owned, factor=factor, weight=weight)
         self._drop_gradients()
         self._accumulator.add(gradients, weight)
         self._statistics.collect()

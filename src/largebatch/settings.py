@@ -10,7 +10,7 @@ from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
 from .combine import Reduction
-from .contracts import GradientNoise, Memorized, Perturbation
+from .contracts import GradientNoise, Listener, Memorized, Perturbation, Refreshed
 from .rates import Owned, owned_parameters
 
 __all__ = ["Settings"]
@@ -39,6 +39,14 @@ class Settings:
     def remembers(self, step: int) -> Memorized:
         """What is kept of each worker from step ``step`` for the next."""
         return "nothing" if self.perturb is None else self.perturb.remembers(step)
+
+    def listeners(self) -> list[Listener]:
+        """The optimizers that want to be told of each worker's gradient."""
+        return [each for each in self.optimizers if isinstance(each, Listener)]
+
+    def refreshed(self) -> list[Refreshed]:
+        """The optimizers that need the loss beyond its gradient."""
+        return [each for each in self.optimizers if isinstance(each, Refreshed) and each.refreshes]
 
     def share(self, weight: float | Tensor | None) -> float | Tensor:
         """A worker's weight, or what it is unless given."""

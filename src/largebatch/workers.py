@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 
 from .batching import split_batch
 from .checks import check_arguments, check_ownership, check_weight, one_number
+from .clean import RunningStatistics
 from .combine import Reduction
 from .contracts import GradientNoise, Perturbation
 from .memory import bytes_needed
@@ -227,6 +228,33 @@ class Workers:
         self.combine()
         total = torch.stack(losses).sum()
         return total / self.count if self._settings.reduction == "mean" else total
+
+    @property
+    def refreshes(self) -> bool:
+        """Whether the optimizer needs :meth:`refresh`, every so many steps."""
+        return bool(self._settings.refreshed())
+
+    def refresh(self, fn: Callable[..., Tensor], *batch: Any) -> None:
+        """Show the loss at the clean weights to what needs more of it than its gradient.
+
+        An optimizer with a Hessian diagonal takes it anew; where nothing needs it, nothing
+        happens. Weights, ``p.grad`` and running statistics stay as they are.
+
+        Args:
+            fn: called as ``fn(*batch)``, perhaps several times; returns the mean loss.
+            batch: what fn is called with.
+
+        Raises:
+            RuntimeError: a worker is running.
+        """
+        self._check_idle()
+        statistics = RunningStatistics(self.model)
+        for each in self._settings.refreshed():
+            statistics.begin_step()
+            try:
+                each.refresh(fn, *batch)
+            finally:
+                statistics.to_start()
 
     def state_dict(self) -> dict[str, Any]:
         """The step and what is remembered of this process's workers; tensors and numbers only.

@@ -118,7 +118,7 @@ def test_each_layer_publishes_its_scale_and_excluded_ones_publish_one():
     ):
         ratio = 0.001 * w.norm() / (g.norm() + 0.1 * w.norm()) if w.ndim > 1 else torch.ones(())
         torch.testing.assert_close(optimizer.state[parameter]["scale"].double(), ratio.double())
-    assert LARS.layerwise is True
+    assert optimizer.layerwise is True
 
 
 def test_groups_have_their_own_coefficients():
@@ -140,3 +140,46 @@ def test_groups_have_their_own_coefficients():
 def test_options_that_cannot_be_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         LARS([torch.nn.Parameter(torch.ones(1))], **options)
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+@pytest.mark.parametrize("form", ["velocity", "gradient", "buffer"])
+@pytest.mark.parametrize(("cap", "clamp"), [(None, None), (0.0012, None), (0.0012, 0.8)])
+def test_third_form_bounds_and_nesterov_follow_their_equations(cap, clamp, form, nesterov):
+    # Red: a bound left out or on the wrong side of the norm; nesterov of the wrong momentum.
+    weights, gradients, rates = random_problem(3)
+    options = {"cap": cap, "clamp": clamp, "form": form, "nesterov": nesterov}
+    optimizer = LARS(parameters(weights), weight_decay=0.1, exclude=None, **options)
+    found = run(optimizer, gradients, rates)
+    for k, w in enumerate(weights):
+        u = torch.zeros_like(w)
+        for step, eta in zip(gradients, rates, strict=True):
+            g = step[k] if clamp is None else step[k].clamp(-clamp, clamp)
+            s = 0.001 * w.norm() / (g.norm() + 0.1 * w.norm())
+            s = s if cap is None else min(s, cap)
+            share = {"velocity": eta * s, "gradient": s, "buffer": 1.0}[form]
+            u = 0.9 * u + share * (g + 0.1 * w)
+            ahead = share * (g + 0.1 * w) + 0.9 * u if nesterov else u
+            w = w - {"velocity": 1.0, "gradient": eta, "buffer": eta * s}[form] * ahead
+        torch.testing.assert_close(found[k], w, rtol=0, atol=1e-12)
+
+
+def test_gradients_are_not_clamped_in_place():
+    parameter = torch.nn.Parameter(torch.ones(2, 2))
+    parameter.grad = torch.full((2, 2), 50.0)
+    LARS([parameter], clamp=10.0).step()
+    assert (parameter.grad == 50.0).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"cap": 0.0}, "cap must be a finite number above 0, got 0.0"),
+        ({"clamp": -1.0}, "clamp must be a finite number above 0, got -1.0"),
+        ({"nesterov": None}, "nesterov must be one of True, False, got None"),
+        ({"form": "normalized"}, "form must be one of 'gradient', 'velocity', 'buffer'"),
+    ],
+)
+def test_bounds_that_cannot_be_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        LARS([torch.nn.Parameter(torch.ones(2))], **options)

@@ -172,4 +172,4 @@ def test_all_parameters_publish_the_one_scale():
     expected = 1 / torch.cat([x.flatten() for x in h]).norm()
     assert len({scale.item() for scale in published}) == 1
     torch.testing.assert_close(published[0], expected)
-    assert SNGM.layerwise is False
+    assert optimizer.layerwise is False

@@ -12,8 +12,9 @@ Example:
 
 from .base import Rule
 from .bucket import Bucket
+from .clars import CLARS
 from .engine import ScaledMomentum
 from .lars import LARS
 from .sngm import SNGM
 
-__all__ = ["LARS", "SNGM", "Bucket", "Rule", "ScaledMomentum"]
+__all__ = ["CLARS", "LARS", "SNGM", "Bucket", "Rule", "ScaledMomentum"]

@@ -21,24 +21,27 @@ from .bucket import Bucket, buckets
 from .checks import Check, float_dtype, learning_rate, nonnegative, one_of
 from .mesh import local
 
-__all__ = ["Rule", "published"]
+__all__ = ["Rule", "published", "still"]
 
 
 class Rule(Optimizer, ABC):
     """An optimizer whose rule sees all parameters of a step at once.
 
-    A rule sets `layerwise`, extends `checks` by its own options, names its `buffers` and writes
-    `update`. What its parameters were last scaled by is left in `state[parameter]["scale"]`.
+    A rule says whether it is `layerwise`, extends `checks` by its own options, names its
+    `buffers` and writes `update`. What its parameters were last scaled by is left in
+    `state[parameter]["scale"]`.
 
     Attributes:
-        layerwise: whether each parameter has a scale of its own, so that the rate that moved it
-            is its group's rate times its scale.
         checks: for each option of a parameter group, the check of its value.
         buffers: the entries of a parameter's state that have its shape, kept in its precision or
             in the group's `state_dtype`; all other entries keep their own.
     """
 
-    layerwise: bool
+    @property
+    @abstractmethod
+    def layerwise(self) -> bool:
+        """Whether each parameter has a scale of its own, besides its group's rate."""
+
     buffers: ClassVar[tuple[str, ...]]
     checks: ClassVar[Mapping[str, Check]] = {
         "lr": learning_rate,
@@ -123,6 +126,15 @@ class Rule(Optimizer, ABC):
                 state[name] = torch.zeros_like(owner, dtype=dtype or owner.dtype)
             found.append(state[name])
         return found if bucket.sharding is None else [local(each) for each in found]
+
+
+def still(group: dict[str, Any]) -> bool:
+    """Whether the group's rate is known to be 0, so that no scale matters.
+
+    So torch.distributed.checkpoint makes an optimizer's state: by a step with rate and gradients 0.
+    """
+    rate = group["lr"]
+    return not (isinstance(rate, Tensor) and not rate.is_cpu) and not rate
 
 
 def published(states: Sequence[dict[str, Any]], name: str, values: Tensor) -> None:

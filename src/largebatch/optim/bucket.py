@@ -15,7 +15,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from .measure import Tensors, decayed, decayed_norms, nonzero, norms
+from .measure import Tensors, alike, decayed, decayed_norms, nonzero, norms
 from .mesh import Sharding, local, sharding
 
 __all__ = ["Bucket", "buckets"]
@@ -30,7 +30,8 @@ class Bucket:
         weight_decay: lambda for these parameters (0 where `exclude` leaves them out of it).
         owners: the parameters as the optimizer knows them: the keys of its state.
         parameters: their values w; of a DTensor the local piece.
-        gradients: g, the gradients to descend; never to be written to.
+        gradients: g, the gradients to descend, clamped where the group says so; never to be
+            written to.
         excluded: left out of the rule's scaling: their scale is 1.
         sharding: how DTensors lie on their mesh; None for others.
 
@@ -60,9 +61,11 @@ class Bucket:
         """H of each parameter, in float32 for half precision; g itself where lambda is 0."""
         return decayed(self.gradients, self.parameters, self.weight_decay)
 
-    def norms(self, of: Literal["parameters", "gradients", "decayed"]) -> Tensor:
-        """||w||, ||g|| or ||h|| of each whole parameter, in one vector."""
-        if of == "decayed":
+    def norms(self, of: Literal["parameters", "gradients", "decayed"] | Tensors) -> Tensor:
+        """||w||, ||g|| or ||h|| of each whole parameter, or of tensors that lie as they do."""
+        if not isinstance(of, str):
+            found = norms(of)
+        elif of == "decayed":
             found = decayed_norms(self.gradients, self.parameters, self.weight_decay)
         else:
             found = norms(getattr(self, of))
@@ -72,6 +75,20 @@ class Bucket:
         """Whether any gradient has an element that is not 0, 0-dim."""
         found = nonzero(self.gradients)
         return found if self.sharding is None else self.total(found.float()) > 0
+
+    def fuses(self, *states: Tensors) -> bool:
+        """Whether torch's fused kernels may run over the bucket and the state that goes with it.
+
+        They must be asked for nothing else, see no graph that is being compiled, and find one
+        precision and one order of elements; empty lists do not count.
+        """
+        group, dtype = self.group, self.parameters[0].dtype
+        if group["fused"] is False or group["foreach"] is not None:
+            return False
+        lists = [self.parameters, self.gradients, *(tensors for tensors in states if tensors)]
+        if torch.compiler.is_compiling() or any(t.dtype != dtype for ts in lists for t in ts):
+            return False
+        return alike(lists)
 
     def total(self, sums: Tensor) -> Tensor:
         """What was summed over each parameter's local piece, summed over the whole."""
@@ -138,6 +155,9 @@ def _bucket(
         gradients, parameters = [local(g) for g in gradients], [local(p) for p in owners]
     if group["maximize"]:
         gradients = torch._foreach_neg(gradients)
+    if group.get("clamp") is not None:
+        gradients = torch._foreach_clamp_min(gradients, -group["clamp"])
+        torch._foreach_clamp_max_(gradients, group["clamp"])
     undecayed = excluded and group["exclude"] == "1d"
     weight_decay = 0.0 if undecayed else group["weight_decay"]
     return Bucket(group, weight_decay, owners, parameters, gradients, excluded, where)

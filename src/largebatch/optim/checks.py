@@ -12,7 +12,17 @@ from numbers import Real
 
 import torch
 
-__all__ = ["Check", "float_dtype", "fraction", "learning_rate", "nonnegative", "one_of", "positive"]
+__all__ = [
+    "Check",
+    "count",
+    "float_dtype",
+    "fraction",
+    "learning_rate",
+    "nonnegative",
+    "one_of",
+    "positive",
+    "positive_or_none",
+]
 
 Check = Callable[[str, object], object]
 
@@ -79,6 +89,29 @@ def learning_rate(name: str, value: object) -> float | torch.Tensor:
         )
     nonnegative(name, value.item())
     return value
+
+
+def positive_or_none(name: str, value: object) -> float | None:
+    """Return `value` as a float if it is a finite number above 0, or None.
+
+    Example:
+        >>> positive_or_none("cap", None) is None
+        True
+    """
+    return None if value is None else positive(name, value)
+
+
+def count(name: str, value: object) -> int:
+    """Return `value` if it is a whole number of at least 1.
+
+    Example:
+        >>> count("batches", 0)
+        Traceback (most recent call last):
+        ValueError: batches must be a whole number of at least 1, got 0
+    """
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+        return value
+    raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
 
 
 def float_dtype(name: str, value: object) -> torch.dtype | None:

@@ -35,10 +35,10 @@ __all__ = ["Form", "ScaledMomentum"]
 class ScaledMomentum(Rule):
     """Momentum on scaled gradients: a method gives the scales, this class does the rest.
 
-    A method sets `layerwise`, extends `checks` by its own options and writes `scales`. In
-    `state[parameter]` are "scale", what the parameter was last scaled by, and, with momentum,
-    "momentum_buffer" and "momentum_scale", whose product is u: so the scale costs no pass over
-    memory.
+    A method says whether it is `layerwise`, extends `checks` by its own options and writes
+    `scales`. In `state[parameter]` are "scale", what the parameter was last scaled by, and, with
+    momentum, "momentum_buffer" and "momentum_scale", whose product is u: so the scale costs no
+    pass over memory.
 
     Attributes:
         directionless: whether a scale may be 0: then the gradient is left out, momentum goes on.

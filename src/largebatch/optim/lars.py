@@ -1,7 +1,9 @@
 r"""LARS: layer-wise adaptive rate scaling, in its form of 2017.
 
     s = tau * ||w|| / (||g|| + lambda*||w|| + eps)
-    u <- beta*u + eta*s*(g + lambda*w)                  w <- w - u
+    u <- beta*u + eta*s*(g + lambda*w)      w <- w - u              form "velocity"
+    u <- beta*u + s*(g + lambda*w)          w <- w - eta*u          form "gradient"
+    u <- beta*u + g + lambda*w              w <- w - eta*s*u        form "buffer"
 
 w: the weights of one layer, here one parameter; g: its combined gradient; ||.||: Euclidean norm;
 s: one number a parameter; tau: trust coefficient; lambda: weight decay; eta: the global learning
@@ -9,7 +11,9 @@ rate, so that a layer moves by at most eta*tau of its own norm before momentum. 
 or ||g|| is 0: a weight that starts at zero would otherwise never move.
 Source: You, Gitman, Ginsburg, "Large batch training of convolutional networks" (2017), Algorithm
 1; as GNC runs it (Haruki et al. 2019, App. A.5), with tau = 0.001. Neither has eps, 0 by default.
-The LARS of LAMB's paper (2020), which scales the momentum buffer, is another rule.
+The third form, with cap=50 and clamp=10, is that of the code which SNGM's comparison links
+(Zhao et al. 2024, Table 2). The LARS of LAMB's paper (2020), which divides momentum by its own
+norm, is :class:`LARS2020`.
 """
 
 from __future__ import annotations
@@ -22,7 +26,7 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from .bucket import Bucket
-from .checks import Check, nonnegative, one_of, positive
+from .checks import Check, nonnegative, one_of, positive, positive_or_none
 from .engine import Form, ScaledMomentum
 
 __all__ = ["LARS"]
@@ -42,9 +46,16 @@ class LARS(ScaledMomentum):
             the scaling and of weight decay, as most public ResNet-50 results do; None scales all
             and decays all, as the documents have it: for reproductions. "all", for a group: never
             scaled; its `weight_decay` stays what the group says.
-        form: "velocity" (the document's) or "gradient"; they differ when the rate changes.
+        cap: s is never more; None, the document's, for no bound.
+        clamp: elements of g are first bounded to [-clamp, clamp]; None, the document's, does not.
+        nesterov: step by what momentum will have become; see
+            :class:`~largebatch.optim.ScaledMomentum`.
+        form: "velocity" (the document's), "gradient" or "buffer"; they differ when eta or s
+            changes.
         maximize: ascend instead.
         foreach: None and True update all tensors of a dtype at once, False one at a time.
+        fused: None uses torch's fused kernel where it can (on a CPU), False never.
+        state_dtype: precision of the momentum; None for each parameter's own.
 
     Raises:
         ValueError: an option has a value it cannot have.
@@ -61,11 +72,14 @@ class LARS(ScaledMomentum):
         tensor([[2.6464, 3.6464]])
     """
 
-    layerwise: bool = True
+    layerwise = True
     checks: ClassVar[Mapping[str, Check]] = {
         **ScaledMomentum.checks,
         "trust_coefficient": positive,
         "eps": nonnegative,
+        "cap": positive_or_none,
+        "clamp": positive_or_none,
+        "nesterov": one_of(True, False),
         "exclude": one_of("1d", "all", None),
     }
 
@@ -79,6 +93,9 @@ class LARS(ScaledMomentum):
         trust_coefficient: float = 0.001,
         eps: float = 0.0,
         exclude: Literal["1d", "all"] | None = "1d",
+        cap: float | None = None,
+        clamp: float | None = None,
+        nesterov: bool = False,
         form: Form = "velocity",
         maximize: bool = False,
         foreach: bool | None = None,
@@ -88,8 +105,9 @@ class LARS(ScaledMomentum):
         """Take the parameters; the options are described with the class."""
         options = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "form": form}
         ratio = {"trust_coefficient": trust_coefficient, "eps": eps, "exclude": exclude}
+        bounds = {"cap": cap, "clamp": clamp, "nesterov": nesterov}
         how = {"maximize": maximize, "foreach": foreach, "fused": fused, "state_dtype": state_dtype}
-        super().__init__(params, {**options, **ratio, **how})
+        super().__init__(params, {**options, **ratio, **bounds, **how})
 
     def scales(self, buckets: Sequence[Bucket]) -> Sequence[Tensor]:
         """Return the ratio of each parameter."""
@@ -104,4 +122,5 @@ def _ratios(bucket: Bucket) -> Tensor:
     # A norm below the smallest normal number counts as zero: dividing by it may overflow.
     zero = torch.minimum(weights, gradients) < torch.finfo(weights.dtype).tiny
     ratios: Tensor = group["trust_coefficient"] * weights / denominators
-    return ratios.masked_fill(zero, 1.0)
+    ratios = ratios.masked_fill(zero, 1.0)
+    return ratios if group["cap"] is None else ratios.clamp(max=group["cap"])

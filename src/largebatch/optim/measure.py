@@ -17,7 +17,18 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["HALVES", "Tensors", "decayed_norms", "flat", "nonzero", "norms", "on_host", "wide"]
+__all__ = [
+    "HALVES",
+    "Tensors",
+    "alike",
+    "decayed",
+    "decayed_norms",
+    "flat",
+    "nonzero",
+    "norms",
+    "on_host",
+    "wide",
+]
 
 # What torch's multi-tensor operations take and return.
 Tensors = tuple[Tensor, ...] | list[Tensor]
@@ -110,6 +121,16 @@ def flat(tensor: Tensor) -> Tensor | None:
         return tensor.view(-1)
     channels_last = tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
     return tensor.as_strided((tensor.numel(),), (1,)) if channels_last else None
+
+
+def alike(lists: Sequence[Tensors]) -> bool:
+    """Whether the k-th tensors of all lists keep their elements in one order, without gaps."""
+    if all(tensor.is_contiguous() for tensors in lists for tensor in tensors):
+        return True
+    return all(
+        flat(first) is not None and all(other.stride() == first.stride() for other in others)
+        for first, *others in zip(*lists, strict=True)
+    )
 
 
 def _together(tensors: Tensors) -> Tensor:

@@ -24,9 +24,9 @@ import torch
 from torch import Tensor
 
 from .bucket import Bucket
-from .measure import Tensors, flat, on_host
+from .measure import Tensors, on_host
 
-__all__ = ["Coefficients", "Form", "advance", "coefficients"]
+__all__ = ["Coefficients", "Form", "advance", "coefficients", "descend", "learning_rate"]
 
 Form = Literal["gradient", "velocity", "buffer"]
 
@@ -55,47 +55,35 @@ def coefficients(
 ) -> Coefficients:
     """The numbers of a step with scale s, which `may_vanish`; momentum was in the unit `before`."""
     still = group["form"] == "velocity" and (isinstance(group["lr"], Tensor) or not group["lr"])
-    rate = group["lr"]
-    if isinstance(rate, Tensor):
-        # To the host a copy must be waited for, else what is read there may be rubbish.
-        rate = rate.detach().reshape(()).to(scale.device, non_blocking=not scale.is_cpu)
+    rate = learning_rate(group, scale.device)
     moved = scale * rate
     unit = {"gradient": scale, "velocity": moved, "buffer": torch.ones_like(scale)}[group["form"]]
-    idle = unit == 0
+    may_idle = may_vanish or still
+    # Elsewhere a scale of 0 comes from an infinite gradient, and shall show: r = 0 gives NaN.
+    idle = unit == 0 if may_idle else torch.zeros_like(unit, dtype=torch.bool)
     unit = torch.where(idle, before, unit)
     carry = group["momentum"] * torch.where(idle, 1.0, before / unit)
     stride = {"gradient": unit * rate, "velocity": unit, "buffer": moved}[group["form"]]
-    return Coefficients(carry, stride, unit, idle, may_vanish or still)
+    return Coefficients(carry, stride, unit, idle, may_idle)
+
+
+def learning_rate(group: dict[str, Any], device: torch.device) -> float | Tensor:
+    """The group's rate: a number, or where it is a tensor 0-dim and on the device."""
+    rate: float | Tensor = group["lr"]
+    if not isinstance(rate, Tensor):
+        return rate
+    # To the host a copy must be waited for, else what is read there may be rubbish.
+    return rate.detach().reshape(()).to(device, non_blocking=device.type != "cpu")
 
 
 def advance(bucket: Bucket, momenta: Tensors | None, numbers: Coefficients) -> None:
     """One step of the recursion on the weights and momenta, in place; without momenta v is h."""
-    if _fuses(bucket, momenta):
+    # Under nesterov beta and c would have to be two numbers.
+    fuses = on_host(bucket.parameters[0]) and not bucket.group.get("nesterov")
+    if fuses and bucket.fuses(momenta or []):
         _fused(bucket, momenta, numbers)
     else:
         _multi_tensor(bucket, momenta, numbers)
-
-
-def _fuses(bucket: Bucket, momenta: Tensors | None) -> bool:
-    """Whether torch's fused kernel applies: a CPU, one precision, and one order of elements."""
-    group = bucket.group
-    if not on_host(bucket.parameters[0]) or group["fused"] is False or group["foreach"] is not None:
-        return False
-    if group.get("nesterov"):  # there beta and c would have to be two numbers
-        return False
-    dtype = bucket.parameters[0].dtype
-    others = [bucket.gradients, momenta or []]
-    if any(t.dtype != dtype for tensors in others for t in tensors):
-        return False
-    lists = [bucket.parameters, *(tensors for tensors in others if tensors)]
-    if all(t.is_contiguous() for tensors in lists for t in tensors):
-        return True
-    return all(_alike(together) for together in zip(*lists, strict=True))
-
-
-def _alike(tensors: tuple[Tensor, ...]) -> bool:
-    stride = tensors[0].stride()
-    return flat(tensors[0]) is not None and all(t.stride() == stride for t in tensors)
 
 
 def _fused(bucket: Bucket, momenta: Tensors | None, numbers: Coefficients) -> None:
@@ -157,7 +145,7 @@ def _multi_tensor(bucket: Bucket, momenta: Tensors | None, numbers: Coefficients
             directions = ahead
         else:
             directions = momenta
-    _descend(bucket.parameters, directions, numbers.stride)
+    descend(bucket.parameters, directions, numbers.stride)
 
 
 def _factors(values: Tensor) -> Tensor | Tensors:
@@ -165,7 +153,8 @@ def _factors(values: Tensor) -> Tensor | Tensors:
     return values if values.ndim == 0 else values.unbind()
 
 
-def _descend(weights: Tensors, directions: Tensors, stride: Tensor) -> None:
+def descend(weights: Tensors, directions: Tensors, stride: Tensor) -> None:
+    """W <- w - a*d, in place, with one number a or one a parameter."""
     if stride.ndim == 0:
         torch._foreach_sub_(weights, torch._foreach_mul(directions, stride))
     else:  # one pass, though a kernel for each tensor

@@ -16,7 +16,7 @@ bound is worse. beta = 0 gives SNGD. The document's equation has no weight decay
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import torch
@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from .bucket import Bucket
-from .checks import one_of
+from .checks import Check, one_of
 from .engine import Form, ScaledMomentum
 
 __all__ = ["SNGM"]
@@ -40,7 +40,7 @@ class SNGM(ScaledMomentum):
         lr: learning rate eta, the length of a step without momentum; a number or a tensor.
         momentum: beta, in [0, 1).
         weight_decay: lambda, added inside the norm.
-        blockwise: a norm for each parameter instead of one for all; for all groups.
+        blockwise: a norm for each parameter instead of one for all; groups without it share one.
         form: "gradient" (the document's), "velocity" or "buffer"; see
             :class:`~largebatch.optim.ScaledMomentum`.
         maximize: ascend instead.
@@ -64,8 +64,11 @@ class SNGM(ScaledMomentum):
         tensor(0.2000)
     """
 
-    layerwise: bool = False
     directionless: ClassVar[bool] = True
+    checks: ClassVar[Mapping[str, Check]] = {
+        **ScaledMomentum.checks,
+        "blockwise": one_of(True, False),
+    }
 
     def __init__(
         self,
@@ -82,24 +85,35 @@ class SNGM(ScaledMomentum):
         state_dtype: torch.dtype | None = None,
     ) -> None:
         """Take the parameters; the options are described with the class."""
-        self.layerwise = bool(one_of(True, False)("blockwise", blockwise))
         options = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "form": form}
         how = {"maximize": maximize, "foreach": foreach, "fused": fused, "state_dtype": state_dtype}
-        super().__init__(params, {**options, **how})
+        super().__init__(params, {**options, "blockwise": blockwise, **how})
+
+    @property
+    def layerwise(self) -> bool:
+        """Whether any group is blockwise."""
+        return any(group["blockwise"] for group in self.param_groups)
 
     def scales(self, buckets: Sequence[Bucket]) -> Sequence[Tensor]:
         """Return the inverse of the norm over everything, or of each parameter's."""
-        norms = [bucket.norms("decayed") for bucket in buckets]
-        if self.layerwise:
-            moved = [bucket.norms("gradients") > 0 for bucket in buckets]
-            return [_inverse(*each) for each in zip(norms, moved, strict=True)]
-        if not buckets:
-            return []
-        wide = torch.float64 if any(n.dtype == torch.float64 for n in norms) else torch.float32
-        device = norms[0].device
-        norm = torch.linalg.vector_norm(torch.cat([n.to(device, wide) for n in norms]))
-        scale = _inverse(norm, _moved(buckets, device))
-        return [scale.to(each.device, each.dtype) for each in norms]
+        shared = [bucket for bucket in buckets if not bucket.group["blockwise"]]
+        whole = iter(_whole(shared) if shared else [])
+        return [_by_block(b) if b.group["blockwise"] else next(whole) for b in buckets]
+
+
+def _by_block(bucket: Bucket) -> Tensor:
+    norms = bucket.norms("decayed")
+    return _inverse(norms, bucket.norms("gradients") > 0 if bucket.weight_decay else norms > 0)
+
+
+def _whole(buckets: Sequence[Bucket]) -> list[Tensor]:
+    """The one scale, for each bucket on its device and in its precision."""
+    norms = [bucket.norms("decayed") for bucket in buckets]
+    wide = torch.float64 if any(n.dtype == torch.float64 for n in norms) else torch.float32
+    device = norms[0].device
+    norm = torch.linalg.vector_norm(torch.cat([n.to(device, wide) for n in norms]))
+    scale = _inverse(norm, _moved(buckets, device))
+    return [scale.to(each.device, each.dtype) for each in norms]
 
 
 def _moved(buckets: Sequence[Bucket], device: torch.device) -> Tensor:

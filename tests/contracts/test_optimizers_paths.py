@@ -1,0 +1,134 @@
+"""One rule, several ways through memory: every optimizer must end at the same weights on each."""
+
+import inspect
+
+import pytest
+import torch
+
+SHAPES = [(6, 4), (4,), (5, 3, 2, 2), (), (0, 3), (64, 80)]
+
+
+def make(dtype=torch.float64, layout=torch.contiguous_format):
+    generator = torch.Generator().manual_seed(0)
+    weights = [torch.randn(s, generator=generator, dtype=torch.float64) for s in SHAPES]
+    laid = [w.to(memory_format=layout) if w.ndim == 4 else w for w in weights]
+    return [torch.nn.Parameter(w.to(dtype)) for w in laid]
+
+
+def set_gradients(weights, seed, layout=torch.contiguous_format):
+    generator = torch.Generator().manual_seed(seed)
+    for w in weights:
+        gradient = torch.randn(w.shape, generator=generator, dtype=torch.float64).to(w.dtype)
+        w.grad = gradient.to(memory_format=layout) if w.ndim == 4 else gradient
+
+
+def run(optimizer, step=None, layout=torch.contiguous_format, count=5):
+    weights = [p for group in optimizer.param_groups for p in group["params"]]
+    for seed in range(count):
+        set_gradients(weights, seed, layout)
+        (step or optimizer.step)()
+    return [w.detach().double().contiguous() for w in weights]
+
+
+def close(found, wanted, atol=1e-13):
+    for a, b in zip(found, wanted, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=atol, equal_nan=False)
+
+
+def forms(cls):
+    """Options that change the way; each is skipped where a rule does not have it."""
+    known = inspect.signature(cls.__bases__[0] if cls.__module__ == "conftest" else cls).parameters
+    choices = [{}, {"weight_decay": 0.1}, {"momentum": 0.0}, {"maximize": True}]
+    choices += [{"form": form, "weight_decay": 0.1} for form in ("velocity", "gradient", "buffer")]
+    choices += [{"exclude": None, "weight_decay": 0.1}, {"nesterov": True, "weight_decay": 0.1}]
+    return [c for c in choices if all(name in known for name in c)]
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_the_fused_way_ends_where_the_multi_tensor_way_does(cls, dtype):
+    # Red: a scale or a weight decay that one of the two ways leaves out.
+    atol = 1e-13 if dtype == torch.float64 else 3e-5
+    for options in forms(cls):
+        fused = run(cls(make(dtype), **options))
+        for other in ({"fused": False}, {"foreach": True}, {"foreach": False}):
+            close(run(cls(make(dtype), **options, **other)), fused, atol)
+
+
+def test_weights_and_gradients_may_lie_in_any_order(cls):
+    # Red: the fused kernel run over weights and gradients whose elements lie in another order.
+    channels_last = torch.channels_last
+    wanted = run(cls(make(), weight_decay=0.1))
+    for weights, gradients in (
+        (channels_last, channels_last),
+        (channels_last, torch.contiguous_format),
+        (torch.contiguous_format, channels_last),
+    ):
+        found = run(cls(make(layout=weights), weight_decay=0.1), layout=gradients)
+        close(found, wanted)
+
+
+def test_slices_and_transposes_are_parameters_like_others(cls):
+    whole, cut = make(), make()
+    base = torch.full((8, 12), 7.0, dtype=torch.float64)
+    base[1:5, 2:8] = whole[0].detach().t()
+    cut[0] = torch.nn.Parameter(base[1:5, 2:8].t())
+    close(run(cls(cut, weight_decay=0.1)), run(cls(whole, weight_decay=0.1)))
+    assert (base[0] == 7).all()  # what lies between the elements is nobody's business
+    assert (base[1:5, 8:] == 7).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_state_may_be_more_precise_than_the_parameters(cls, dtype):
+    half, full = make(dtype), make(dtype)
+    full = [torch.nn.Parameter(w.detach().float()) for w in full]
+    optimizer = cls(half, state_dtype=torch.float32, weight_decay=0.1)
+    found, wanted = run(optimizer), run(cls(full, weight_decay=0.1))
+    close(found, wanted, 0.06)  # a few roundings of the weights themselves
+    for weight in half:
+        shaped = [t for t in optimizer.state[weight].values() if t.shape == weight.shape]
+        assert all(t.dtype == torch.float32 for t in shaped)
+    saved = optimizer.state_dict()
+    resumed = cls([torch.nn.Parameter(w.detach().clone()) for w in half])
+    resumed.load_state_dict(saved)
+    for mine, theirs in zip(resumed.state.values(), optimizer.state.values(), strict=True):
+        assert {k: v.dtype for k, v in mine.items()} == {k: v.dtype for k, v in theirs.items()}
+
+
+def test_a_state_moves_to_parameters_of_another_precision(cls):
+    optimizer = cls(make(torch.float32), weight_decay=0.1)
+    run(optimizer, count=3)
+    weights = [p for group in optimizer.param_groups for p in group["params"]]
+    wide = [torch.nn.Parameter(w.detach().double()) for w in weights]
+    moved = cls(wide, weight_decay=0.1)
+    moved.load_state_dict(optimizer.state_dict())
+    close(run(moved, count=3), run(optimizer, count=3), 1e-4)
+
+
+def test_nan_gradients_show(cls):
+    # Red: a norm of NaN or infinity taken for zero, so that a broken step looks like none.
+    for broken in (float("nan"), float("inf")):
+        weights = make(torch.float32)
+        optimizer = cls(weights, weight_decay=0.1)
+        set_gradients(weights, 0)
+        weights[0].grad[0, 0] = broken
+        optimizer.step()
+        assert not torch.isfinite(weights[0]).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [{}, {"weight_decay": 0.1}])
+def test_a_compiled_step_is_the_step_and_a_rate_in_a_tensor_does_not_recompile(cls, options):
+    # Red: a value read on the host breaks the graph, a rate read as a number compiles another.
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    rates = [torch.tensor(0.05, dtype=torch.float64) for _ in range(2)]
+    eager, compiled = (cls(make(), lr=rate, **options) for rate in rates)
+    for optimizer in (eager, compiled):
+        run(optimizer, count=2)  # state is made, as for a CUDA graph's warm-up
+
+    step = torch.compile(compiled.step, fullgraph=True)
+    for seed in range(4):
+        for rate in rates:
+            rate.fill_(0.05 / (seed + 1))
+        close(run(compiled, step, count=1), run(eager, count=1), 1e-12)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
