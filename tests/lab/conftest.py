@@ -32,6 +32,9 @@ def load(data_dir):
 def network():
     return nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Dropout(0.1), nn.Linear(8, 2))
 
+def bare():
+    return nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2))
+
 def normed():
     return nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Linear(8, 2))
 
@@ -43,6 +46,7 @@ parts = {"title": "Which of two", "load": load, "validation": 1 / 3, "epochs": 3
 task = Task(name="tiny", model=network, **parts)
 errors = Task(name="tiny-errors", model=network, metric="error_percent", higher_is_better=False,
               score=lambda o, y: 100.0 * (o.argmax(dim=1) != y), **parts)
+plain = Task(name="tiny-plain", model=bare, **parts)
 batch_norm = Task(name="tiny-bn", model=normed, **parts)
 """
 

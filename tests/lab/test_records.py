@@ -78,6 +78,13 @@ def test_damaged_json_is_named(tmp_path):
             read_json(path)
 
 
+def test_only_the_last_line_may_be_torn(folder):
+    with folder.metrics.open("a") as file:
+        file.write('{"kind": "tr\n{"kind": "train"}\n')
+    with pytest.raises(InputError, match=r"metrics\.jsonl, line 4 is not valid JSON .*: repeat"):
+        folder.rows()
+
+
 def test_without_a_result_a_run_has_not_ended(folder):
     assert folder.result({"lr": 1}) is None
     assert read_result(folder.path) is None

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
 from largebatch.lab.config import RunConfig, ScheduleConfig
 from largebatch.lab.errors import InputError
@@ -65,6 +66,30 @@ def test_an_optimizer_that_refuses_the_network_is_named(config):
     bad = replace(config, method="torch.optim:Muon")  # wants matrices only
     with pytest.raises(InputError, match=r"method 'torch.optim:Muon' on task 'tiny_task:task'"):
         make_training(bad, plan_run(bad, None))
+
+
+def test_a_network_that_a_rule_of_ours_cannot_step_is_named(config):
+    plan = plan_run(config, None)
+    plan = replace(plan, task=replace(plan.task, model=lambda: nn.BatchNorm1d(4)))
+    with pytest.raises(InputError, match=r"'muon' on task 'tiny_task:task': muon steps matrices"):
+        make_training(replace(config, method="muon"), plan)
+
+
+def test_several_optimizers_follow_one_schedule_and_share_the_workers(config):
+    run = replace(config, method="muon", lr=0.4, schedule=ScheduleConfig("linear"))
+    plan = plan_run(run, None)
+    model, optimizers, schedulers, workers = make_training(run, plan)
+    assert len(optimizers) == len(schedulers) == 2
+    seen = []
+    for _ in range(plan.steps):
+        workers.backward(lambda x: model(x).sum(), torch.ones(32, 4))
+        seen.append([scheduler.get_last_lr() for scheduler in schedulers])
+        for optimizer, scheduler in zip(optimizers, schedulers, strict=True):
+            optimizer.step()
+            scheduler.step()
+    expected = [0.4 * (1 - step / plan.steps) for step in range(plan.steps)]
+    assert [muon for muon, _ in seen] == [adamw for _, adamw in seen]
+    assert [rate for (rate,), _ in seen] == pytest.approx(expected)
 
 
 def rates(config, schedule):

@@ -1,6 +1,7 @@
 import json
 import os
 import signal
+import sys
 import time
 import traceback
 from dataclasses import replace
@@ -11,6 +12,7 @@ import torch
 from largebatch.lab import train as train_module
 from largebatch.lab.config import RunConfig, ScheduleConfig, to_dict
 from largebatch.lab.errors import InputError
+from largebatch.lab.methods import RULES
 from largebatch.lab.train import train
 
 WARM = ScheduleConfig(warmup_epochs=1)
@@ -36,17 +38,22 @@ def result(folder):
 
 
 @pytest.fixture
-def weights(monkeypatch):
-    """The weights of every run of this process, at its end."""
-    models = []
+def trained(monkeypatch):
+    """The parts of every run of this process, as they are at its end."""
+    found = []
 
     def make(*arguments, original=train_module.make_training):
-        made = original(*arguments)
-        models.append(made.model)
-        return made
+        found.append(original(*arguments))
+        return found[-1]
 
     monkeypatch.setattr(train_module, "make_training", make)
-    return lambda i: torch.cat([p.detach().flatten() for p in models[i].parameters()])
+    return found
+
+
+@pytest.fixture
+def weights(trained):
+    """The weights of every run of this process, at its end."""
+    return lambda i: torch.cat([p.detach().flatten() for p in trained[i].model.parameters()])
 
 
 def test_equal_configurations_give_equal_bits(config, tmp_path, weights):
@@ -75,11 +82,8 @@ class Stop(Exception):
     pass
 
 
-@pytest.mark.parametrize("at", [1, 4, 7, 11])
-@pytest.mark.parametrize("seconds", [0.0, 1e9])
-def test_a_resumed_run_equals_the_uninterrupted_one(config, tmp_path, weights, at, seconds):
-    config = replace(config, checkpoint_seconds=seconds)
-    train(config, tmp_path / "whole")
+def cut(config, out, at):
+    """Runs until step ``at`` is done, then again; the steps of the second run."""
 
     def stop(done, steps):
         assert steps == 12
@@ -87,14 +91,69 @@ def test_a_resumed_run_equals_the_uninterrupted_one(config, tmp_path, weights, a
             raise Stop
 
     with pytest.raises(Stop):
-        train(config, tmp_path / "cut", progress=stop)
-    assert not (tmp_path / "cut" / "result.json").exists()
+        train(config, out, progress=stop)
+    assert not (out / "result.json").exists()
     seen = []
-    train(config, tmp_path / "cut", progress=lambda done, steps: seen.append(done))
-    assert seen[0] == (at + 1 if seconds == 0.0 else 1)
+    train(config, out, progress=lambda done, steps: seen.append(done))
+    return seen
+
+
+@pytest.mark.parametrize("at", [1, 4, 7, 11])
+@pytest.mark.parametrize("seconds", [0.0, 1e9])
+def test_a_resumed_run_equals_the_uninterrupted_one(config, tmp_path, weights, at, seconds):
+    config = replace(config, checkpoint_seconds=seconds)
+    train(config, tmp_path / "whole")
+    assert cut(config, tmp_path / "cut", at)[0] == (at + 1 if seconds == 0.0 else 1)
     assert torch.equal(weights(0), weights(2))
     assert measured(tmp_path / "cut") == measured(tmp_path / "whole")
     assert result(tmp_path / "cut") == result(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_every_rule_resumes_to_the_bit(config, tmp_path, weights, rule):
+    config = replace(config, method=rule, alpha=None, lr=0.01, checkpoint_seconds=0.0)
+    config = replace(config, refresh_every=5)  # cut between two refreshes
+    train(config, tmp_path / "whole")
+    assert cut(config, tmp_path / "cut", 7)[0] == 8
+    assert torch.equal(weights(0), weights(2))
+    assert measured(tmp_path / "cut") == measured(tmp_path / "whole")
+
+
+LOOKS_AGAIN = """
+from torch.optim import SGD
+calls = []
+class LooksAgain(SGD):
+    refreshes = True
+    def __init__(self, params, lr):
+        super().__init__(params, lr=lr)
+    def refresh(self, fn, *batch):
+        at = self.param_groups[0]["params"][0].detach().clone()
+        calls.append((at, fn(*batch).item(), [len(part) for part in batch]))
+"""
+
+
+def test_what_wants_the_loss_again_gets_it_every_so_many_steps(config, tmp_path):
+    (tmp_path / "looks_again.py").write_text(LOOKS_AGAIN)
+    config = replace(config, method="looks_again:LooksAgain", alpha=None, refresh_every=5)
+    config = replace(config, checkpoint_seconds=0.0)
+    train(config, tmp_path / "whole")
+    calls = sys.modules.pop("looks_again").calls
+    assert len(calls) == 3  # at steps 0, 5 and 10 of 12
+    assert all(sizes == [32, 32] for *_, sizes in calls)  # the step's whole batch
+    assert all(0.2 < loss < 2 for _, loss, _ in calls)
+    first, *later = (at for at, *_ in calls)
+    assert not any(torch.equal(first, at) for at in later)
+    cut(config, tmp_path / "cut", 7)
+    again = sys.modules.pop("looks_again").calls
+    assert [loss for _, loss, _ in again] == [loss for _, loss, _ in calls]
+
+
+def test_several_optimizers_learn_together(config, tmp_path, trained, weights):
+    muon = replace(config, method="muon+gnc", lr=0.01, alpha=1.0, epochs=30)
+    assert train(muon, tmp_path / "a")["value"] > 75
+    train(replace(muon, lr=0.0), tmp_path / "b")
+    assert (weights(0) != weights(1)).all()  # a step of either moves every element it holds
+    assert [scheduler.last_epoch for scheduler in trained[0].schedulers] == [90, 90]
 
 
 def test_stopped_between_the_last_step_and_the_result(config, tmp_path, monkeypatch):

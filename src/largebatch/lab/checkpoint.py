@@ -29,8 +29,8 @@ def save_checkpoint(
         "step": step,
         "seconds": seconds,
         "model": training.model.state_dict(),
-        "optimizer": training.optimizer.state_dict(),
-        "scheduler": training.scheduler.state_dict(),
+        "optimizers": [optimizer.state_dict() for optimizer in training.optimizers],
+        "schedulers": [scheduler.state_dict() for scheduler in training.schedulers],
         "workers": training.workers.state_dict(),
     }
     with temporary.open("wb") as file:
@@ -63,7 +63,9 @@ def load_checkpoint(path: Path, training: Training, config: RunConfig) -> tuple[
             "another --out"
         )
     training.model.load_state_dict(state["model"])
-    training.optimizer.load_state_dict(state["optimizer"])
-    training.scheduler.load_state_dict(state["scheduler"])
+    for optimizer, saved in zip(training.optimizers, state["optimizers"], strict=True):
+        optimizer.load_state_dict(saved)
+    for scheduler, saved in zip(training.schedulers, state["schedulers"], strict=True):
+        scheduler.load_state_dict(saved)
     training.workers.load_state_dict(state["workers"])
     return int(state["step"]), float(state["seconds"])

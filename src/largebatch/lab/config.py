@@ -78,6 +78,8 @@ class RunConfig:
         drop_last: leave an epoch's incomplete batch out.
         augment: "task" for the task's own, "none", or names joined with ``+``.
         evaluations: how often to score during the run, the end included.
+        refresh_every: steps from one refresh to the next, of methods that need the loss beyond its
+            gradient (``cblr-hessian``); no other looks at it.
         device: "cpu" or "cuda".
         threads: of the CPU; part of the configuration because sums depend on it.
         checkpoint_seconds: least time between two checkpoints.
@@ -101,6 +103,7 @@ class RunConfig:
     drop_last: bool = True
     augment: str = "task"
     evaluations: int = 40
+    refresh_every: int = 10
     device: str = "cpu"
     threads: int = 1
     checkpoint_seconds: float = 30.0
@@ -108,7 +111,8 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         """Check what can be checked without the data."""
-        for name in ("batch_size", "worker_size", "epochs", "evaluations", "threads"):
+        counts = ("batch_size", "worker_size", "epochs", "evaluations", "refresh_every", "threads")
+        for name in counts:
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
         for name in ("updates", "train_size"):

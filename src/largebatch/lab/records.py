@@ -18,7 +18,7 @@ from typing import Any
 
 from .errors import InputError
 
-__all__ = ["RunFolder", "differences", "read_json", "read_result", "write_json"]
+__all__ = ["RunFolder", "differences", "read_json", "read_lines", "read_result", "write_json"]
 
 
 def write_json(path: Path, value: object) -> None:
@@ -43,6 +43,31 @@ def read_json(path: Path) -> Any:
         raise InputError(
             f"{path} is not valid JSON ({error}): delete it, and what wrote it can be run again"
         ) from error
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects of a JSON Lines file, none where it is not there; a torn last line is left out.
+
+    Raises:
+        InputError: another line is damaged.
+    """
+    if not path.is_file():
+        return []
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    rows = []
+    for number, line in enumerate(lines, 1):
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            if number == len(lines):
+                break
+            raise InputError(
+                f"{path}, line {number} is not valid JSON ({error}), and only the last line may be "
+                "torn: repeat this run"
+            ) from error
+        if isinstance(row, dict):
+            rows.append(row)
+    return rows
 
 
 def read_result(folder: Path) -> dict[str, Any] | None:
@@ -112,15 +137,7 @@ class RunFolder:
 
     def rows(self) -> list[dict[str, Any]]:
         """The measurements so far; a torn last line is left out."""
-        if not self.metrics.exists():
-            return []
-        rows = []
-        for line in self.metrics.read_text(encoding="utf-8").splitlines():
-            try:
-                rows.append(json.loads(line))
-            except ValueError:
-                break
-        return rows
+        return read_lines(self.metrics)
 
     def write(self, kind: str, **values: object) -> None:
         """Append one measurement as one line, in one write."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from .batches import batches
 from .checkpoint import load_checkpoint, save_checkpoint
@@ -50,7 +51,7 @@ def train(
     """
     torch.set_num_threads(config.threads)
     plan = plan_run(config, data_dir)
-    model, optimizer, scheduler, workers = training = make_training(config, plan)
+    model, optimizers, schedulers, workers = training = make_training(config, plan)
     folder = RunFolder(out)
     ended = folder.result(to_dict(config))
     if ended is not None:
@@ -61,11 +62,17 @@ def train(
     score: dict[str, float] = {}
     saved = time.monotonic()
 
+    def loss_of(inputs: Tensor, targets: Tensor) -> Tensor:
+        return plan.task.loss(model(inputs), targets)
+
     for step, x, y in batches(config, plan, first):
-        loss = workers.backward(lambda xi, yi: plan.task.loss(model(xi), yi), x, y)
-        rate = float(scheduler.get_last_lr()[0])
-        optimizer.step()
-        scheduler.step()
+        if workers.refreshes and step % config.refresh_every == 0:
+            workers.refresh(loss_of, x, y)
+        loss = workers.backward(loss_of, x, y)
+        rate = float(schedulers[0].get_last_lr()[0])
+        for optimizer, scheduler in zip(optimizers, schedulers, strict=True):
+            optimizer.step()
+            scheduler.step()
         meter.add(loss, workers.offset_to_weight_norm)
 
         done, epoch = step + 1, (step + 1) / plan.steps_per_epoch

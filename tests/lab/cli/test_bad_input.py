@@ -33,8 +33,8 @@ def refused(cli, tiny, tmp_path):
     [
         ("", "the following arguments are required: VERB"),
         ("comapre", "invalid choice: 'comapre'"),
-        ("compare --task digit", "no task 'digit' (did you mean 'digits'?)"),
-        ("compare --task tiny_task:tsk", "has no 'tsk' (did you mean 'task'"),
+        ("compare --task digit", "no task 'digit': did you mean 'digits'?"),
+        ("compare --task tiny_task:tsk", "has no 'tsk': did you mean 'task'"),
         ("compare --task no_such_module:task", "there is no module 'no_such_module'"),
         ("compare --methods gnc,lers", "unknown method 'lers' in 'lers': did you mean 'lars'"),
         ("compare --methods torch.optim:NAdm", "did you mean 'NAdam'"),
@@ -121,7 +121,7 @@ def test_the_folder_of_another_run(cli, tiny):
 
 def test_a_report_of_a_folder_with_damaged_files(cli, tmp_path):
     (tmp_path / "compare.json").write_text('{"task": ')
-    assert "compare.json is not JSON" in one_line(*cli("report", tmp_path))
+    assert "compare.json is not valid JSON" in one_line(*cli("report", tmp_path))
     (tmp_path / "compare.json").write_text(json.dumps({"task": "digits"}))
     assert "must say small_batch" in one_line(*cli("report", tmp_path))
 

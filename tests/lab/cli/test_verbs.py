@@ -26,18 +26,34 @@ def test_help(capsys, verb):
         assert all(name in out for name in VERBS)
 
 
-def test_list_names_everything(cli):
+@pytest.mark.parametrize("columns", [50, 80, 200])
+def test_list_names_everything_with_its_source(cli, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
     code, out, err = cli("list")
     assert (code, err) == (0, "")
+    lines, text = out.splitlines(), " ".join(out.split())
+    assert max(map(len, lines)) <= min(columns, 100)
     for name in (*RULES, *PERTURBATIONS, *RECIPES, "digits", "cifar100", "longer"):
-        assert f"  {name} " in out
-    assert max(map(len, out.splitlines())) < 120
+        assert any(line.startswith(f"  {name} ") for line in lines)
+    for method in (*RULES.values(), *PERTURBATIONS.values()):
+        assert f" {method.name} {method.summary} ({method.source})" in text
+    assert all(f"Update rules: {rule.family}" in lines for rule in RULES.values())
+    assert text.count("[+0.4]") == 1  # of all rules one needs more than its gradient
+    assert "(Gao and Zhong 2020, Eq. 9-11) [+0.4]" in text
 
 
 def test_list_as_json(cli):
     found = json.loads(cli("list", "--json")[1])
     assert set(found) == {"tasks", "update rules", "perturbations", "options", "recipes"}
     assert set(found["recipes"]) == set(RECIPES)
+    assert set(RULES) < set(found["update rules"])
+    assert found["update rules"]["cblr-hessian"] == {
+        "summary": RULES["cblr-hessian"].summary,
+        "source": "Gao and Zhong 2020, Eq. 9-11",
+        "family": "a rate for each element",
+        "extra_gradients": 0.4,
+    }
+    assert found["perturbations"]["gnc"]["extra_gradients"] == 0
 
 
 def test_train_tells_the_score_and_the_folder(cli, tiny, tmp_path):

@@ -183,11 +183,17 @@ def test_batch_norm_keeps_the_worker_size_for_all(ask, answer, tmp_path, read):
         assert {c["worker_size"] for c in configs if c["method"] == "gnc"} == {8}
 
 
+def test_rules_of_several_optimizers_and_torchs_rivals_are_compared(ask, answer):
+    rows = answer(ask(methods=("nesterov", "adamw", "nadam", "muon", "muon+gnc")))
+    assert len({row["method"] for row in rows}) == 6
+    assert all(row["value"] > 50 for row in rows)
+
+
 def test_compare_json_says_what_a_report_needs(ask, answer, tmp_path, read):
     answer(ask())
     said = read(tmp_path / "out" / "compare.json")
     sizes = {"train_examples": 96, "tuning_examples": 64, "validation_examples": 32}
-    expected = {"format": 1, "task_title": "Which of two", "metric": "accuracy_percent"}
+    expected = {"format": 2, "task_title": "Which of two", "metric": "accuracy_percent"}
     expected |= {"higher_is_better": True, "test_examples": 60, "small_batch": 8, **sizes}
     assert expected.items() <= said.items()
     assert json.dumps(said)

@@ -31,7 +31,7 @@ def test_a_broken_line_in_the_middle_is_an_error_that_names_it(make):
     path = first_run(folder) / "metrics.jsonl"
     lines = path.read_text().splitlines()
     path.write_text("\n".join([lines[0], "{torn", *lines[1:]]))
-    with pytest.raises(ValueError, match=r"metrics.jsonl, line 2 is not JSON"):
+    with pytest.raises(ValueError, match=r"metrics.jsonl, line 2 is not valid JSON"):
         read_comparison(folder)
 
 
@@ -66,7 +66,7 @@ def test_a_folder_that_is_no_comparison(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "compare.json is not JSON"),
+        ("{", "compare.json is not valid JSON"),
         ("[]", "must hold a JSON object: it holds list"),
         ('{"task": "digits"}', "must say small_batch"),
     ],

@@ -1,15 +1,27 @@
-"""largebatch list: what has a name, a line each."""
+"""largebatch list: what has a name, and what it is."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
+import textwrap
+from collections.abc import Iterable, Iterator
+from typing import Any
 
-from ..methods import LONGER, PERTURBATIONS, RULES
+from ..methods import LONGER, PERTURBATIONS, RULES, Perturb, Rule
 from ..recipes import RECIPES
 from ..tasks import names, resolve
 
 __all__ = ["add_arguments", "run"]
+
+ANY_OPTIMIZER = {"package.module:Class": "any torch optimizer, e.g. torch.optim:RAdam"}
+INTRODUCTION = """\
+A method joins an update rule, a perturbation and options with +: sngm+gnc.
+
+[+n] means that a step costs n gradients of the batch beyond its own, on average; methods without
+it need none."""
+WIDEST = 100
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,21 +31,78 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print everything that has a name."""
-    found = {
-        "tasks": {name: resolve(name).title for name in names()},
-        "update rules": {r.name: r.summary for r in RULES.values()}
-        | {"package.module:Class": "any torch optimizer, e.g. torch.optim:NAdam"},
-        "perturbations": {p.name: p.summary for p in PERTURBATIONS.values()},
-        "options": {LONGER: "as many updates as the small-batch reference (compare only)"},
-        "recipes": {name: recipe.summary for name, recipe in RECIPES.items()},
-    }
-    print(json.dumps(found, indent=1) if options.json else _table(found))
+    print(json.dumps(_plain(), indent=1, ensure_ascii=False) if options.json else _text())
     return 0
 
 
-def _table(found: dict[str, dict[str, str]]) -> str:
-    lines = ["A method joins an update rule, a perturbation and options with +: sngm+gnc"]
-    for kind, rows in found.items():
-        width = max(map(len, rows))
-        lines += ["", kind.capitalize(), *(f"  {n:<{width}}  {s}" for n, s in rows.items())]
+def _plain() -> dict[str, dict[str, Any]]:
+    rules = {
+        r.name: {
+            "summary": r.summary, "source": r.source, "family": r.family,
+            "extra_gradients": r.extra,
+        }
+        for r in RULES.values()
+    }  # fmt: skip
+    perturbations = {
+        p.name: {"summary": p.summary, "source": p.source, "extra_gradients": p.extra}
+        for p in PERTURBATIONS.values()
+    }
+    return {
+        "tasks": _tasks(),
+        "update rules": rules | {n: {"summary": text} for n, text in ANY_OPTIMIZER.items()},
+        "perturbations": perturbations,
+        "options": _options(),
+        "recipes": _recipes(),
+    }
+
+
+def _text() -> str:
+    families = dict.fromkeys(rule.family for rule in RULES.values())
+    sections = {
+        "Tasks": _tasks(),
+        **{
+            f"Update rules: {family}": _methods(r for r in RULES.values() if r.family == family)
+            for family in families
+        },
+        "Update rules: of others": ANY_OPTIMIZER,
+        "Perturbations": _methods(PERTURBATIONS.values()),
+        "Options": _options(),
+        "Recipes": _recipes(),
+    }
+    width = min(shutil.get_terminal_size().columns, WIDEST)
+    lines = [textwrap.fill(part, width) for part in INTRODUCTION.split("\n\n")]
+    for title, rows in sections.items():
+        lines += ["", title, *_rows(rows, width)]
     return "\n".join(lines)
+
+
+def _rows(rows: dict[str, str], width: int) -> Iterator[str]:
+    column = max(map(len, rows)) + 4
+    for name, text in rows.items():
+        yield textwrap.fill(
+            text,
+            width,
+            initial_indent=f"  {name}".ljust(column),
+            subsequent_indent=" " * column,
+            break_on_hyphens=False,
+        )
+
+
+def _methods(found: Iterable[Rule | Perturb]) -> dict[str, str]:
+    return {m.name: f"{m.summary} ({m.source}){_cost(m.extra)}" for m in found}
+
+
+def _cost(extra: float) -> str:
+    return f" [+{extra:.2g}]" if extra else ""
+
+
+def _tasks() -> dict[str, str]:
+    return {name: resolve(name).title for name in names()}
+
+
+def _options() -> dict[str, str]:
+    return {LONGER: "as many updates as the small-batch reference (compare only)"}
+
+
+def _recipes() -> dict[str, str]:
+    return {name: recipe.summary for name, recipe in RECIPES.items()}

@@ -88,7 +88,7 @@ class Question:
     scale: str = "short"
     device: str = "cpu"
     threads: int = 1
-    format: int = 1
+    format: int = 2  # 2: runs have refresh_every, so that those of a folder of 1 have other names
 
     def __post_init__(self) -> None:
         """Check what needs no data."""

@@ -21,7 +21,7 @@ from .question import Pair, Question
 __all__ = ["Setting", "Split"]
 
 Split = Literal["test", "validation"]
-UNPERTURBED_CHUNK = 512
+TOGETHER_CHUNK = 512
 
 
 @dataclass(frozen=True)
@@ -59,11 +59,12 @@ class Setting:
     def config(self, pair: Pair, trial: Trial, seed: int, on: Split) -> RunConfig:
         """The configuration of one run."""
         config = self.question.run(pair, on, self.examples[on])
-        if parse(pair[0]).perturb is None and not self.coupled:
-            # Without batch norm nothing couples a worker's examples, so that unperturbed workers
-            # give the batch's own mean: fewer, larger ones are the same method, faster.
-            whole = pair[1] % UNPERTURBED_CHUNK
-            config = replace(config, worker_size=pair[1] if whole else UNPERTURBED_CHUNK)
+        if not parse(pair[0]).by_worker and not self.coupled:
+            # Without batch norm nothing couples a worker's examples, so that workers of a method
+            # that takes them together give the batch's own mean: fewer, larger ones are the same
+            # method, faster.
+            whole = pair[1] % TOGETHER_CHUNK
+            config = replace(config, worker_size=pair[1] if whole else TOGETHER_CHUNK)
         return replace(config, lr=trial.lr, alpha=trial.alpha, seed=seed)
 
     def steps_per_epoch(self, config: RunConfig) -> int:

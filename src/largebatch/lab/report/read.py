@@ -4,12 +4,13 @@ What may be missing is missing quietly: a torn last line of metrics.jsonl, a run
 (interrupted), optional keys. What must be there and is not, is an error that says so.
 """
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from ..records import read_json, read_lines
 
 Record = Mapping[str, Any]
 
@@ -127,7 +128,7 @@ def read_comparison(folder: Path) -> Comparison:
         )
     question = _object(path, ("task", "small_batch"))
     choices = folder / "choices.json"
-    tuned = _json(choices) if choices.is_file() else []
+    tuned = read_json(choices) if choices.is_file() else []
     if not isinstance(tuned, list):
         raise ValueError(f"{choices} must hold a JSON list: it holds {type(tuned).__name__}")
     return Comparison(question, tuple(tuned), _runs(folder / "tuning"), _runs(folder / "final"))
@@ -147,43 +148,13 @@ def _run(folder: Path) -> Run:
         folder.name,
         config,
         _object(environment) if environment.is_file() else {},
-        _lines(folder / "metrics.jsonl"),
+        tuple(read_lines(folder / "metrics.jsonl")),
         _object(result) if result.is_file() else None,
     )
 
 
-def _lines(path: Path) -> tuple[Record, ...]:
-    """Records of a JSONL file; a last line that a crash tore is left out."""
-    if not path.is_file():
-        return ()
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    records = []
-    for index, line in enumerate(lines):
-        try:
-            record = json.loads(line)
-        except ValueError as error:
-            if index + 1 == len(lines):
-                break
-            raise ValueError(
-                f"{path}, line {index + 1} is not JSON: only the last line may be torn; "
-                "repeat this run"
-            ) from error
-        if isinstance(record, dict):
-            records.append(record)
-    return tuple(records)
-
-
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(
-            f"{path} is not JSON: delete it, and what wrote it can be run again"
-        ) from error
-
-
 def _object(path: Path, keys: tuple[str, ...] = ()) -> Record:
-    found = _json(path)
+    found = read_json(path)
     if not isinstance(found, dict):
         raise ValueError(f"{path} must hold a JSON object: it holds {type(found).__name__}")
     if missing := [key for key in keys if key not in found]:

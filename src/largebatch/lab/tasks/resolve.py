@@ -6,7 +6,6 @@ for and not before, so that ``digits`` needs nothing of what ``cifar10`` needs.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 import os
@@ -14,6 +13,7 @@ import sys
 from collections.abc import Callable
 from types import ModuleType
 
+from largebatch.lab.errors import nearest
 from largebatch.lab.tasks.base import Task, TaskError
 
 __all__ = ["names", "resolve", "search_here"]
@@ -54,14 +54,13 @@ def resolve(name: str) -> Task:
         (1024,)
         >>> resolve("digit")  # doctest: +ELLIPSIS
         Traceback (most recent call last):
-        largebatch.lab.tasks.base.TaskError: no task 'digit' (did you mean 'digits'?): ...
+        largebatch.lab.tasks.base.TaskError: no task 'digit': did you mean 'digits'? ...
     """
     if name in _TASKS:
         return _load(_TASKS[name])
     if ":" not in name:
         raise TaskError(
-            f"no task {name!r}{_nearest(name, list(_TASKS))}: choose {', '.join(_TASKS)}, "
-            "or your own as package.module:attribute"
+            f"no task {name!r}: {nearest(name, _TASKS)} (or your own as package.module:attribute)"
         )
     search_here()
     return _load(name)
@@ -76,12 +75,13 @@ def search_here() -> None:
 
 def _load(path: str) -> Task:
     module_name, _, attribute = path.partition(":")
-    found = getattr(_module(path, module_name), attribute, None)
+    module = _module(path, module_name)
+    found = getattr(module, attribute, None)
     if found is None:
-        public = [n for n in vars(sys.modules[module_name]) if not n.startswith("_")]
+        public = [n for n in vars(module) if not n.startswith("_")]
         raise TaskError(
-            f"task {path!r}: module {module_name!r} has no {attribute!r}"
-            f"{_nearest(attribute, public)}: name a Task, or a function that returns one"
+            f"task {path!r}: module {module_name!r} has no {attribute!r}: "
+            f"{nearest(attribute, public)} (name a Task, or a function that returns one)"
         )
     task = found if isinstance(found, Task) or not callable(found) else _call(path, found)
     if not isinstance(task, Task):
@@ -117,8 +117,3 @@ def _module(path: str, name: str) -> ModuleType:
             f"task {path!r}: there is no module {error.name!r} in {os.getcwd()} or installed: "
             "write package.module:attribute, with dots and without .py"
         ) from error
-
-
-def _nearest(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=2, cutoff=0.5)
-    return f" (did you mean {' or '.join(map(repr, near))}?)" if near else ""

@@ -1,0 +1,128 @@
+"""Our update rules, a line each, and all rules by name."""
+
+from __future__ import annotations
+
+import torch
+
+import largebatch as lb
+
+from ..config import RunConfig
+from .kinds import Rule
+from .rivals import RIVALS
+
+__all__ = ["RULES"]
+
+HESSIAN_PRODUCT = 4.0
+"""Time of a product with the Hessian over a gradient's, which it differentiates once more: on a CPU
+3 for mnist's network, 4 for ResNet-20, and 6 for the digits' network, where overhead counts."""
+
+OURS = (
+    Rule(
+        "msgd",
+        "momentum SGD, torch.optim.SGD",
+        "Polyak 1964",
+        "one rate for all",
+        torch.optim.SGD,
+        0.28,
+        step=2.0,
+    ),
+    Rule(
+        "sngm",
+        "momentum on the gradient over its norm",
+        "Zhao et al. 2024, Eq. 7-8",
+        "normalized",
+        lb.SNGM,
+        1.0,
+        step=2.0,
+    ),
+    Rule(
+        "sngmblock",
+        "SNGM with one norm a parameter",
+        "Zhao et al. 2024, Eq. 13-14",
+        "normalized",
+        lambda params, **ours: lb.SNGM(params, blockwise=True, **ours),
+        0.3,
+        step=2.0,
+    ),
+    Rule(
+        "lars",
+        "norm of weights over norm of gradient",
+        "You et al. 2017",
+        "a rate for each layer",
+        lb.LARS,
+        10.0,
+        step=2.0,
+    ),
+    Rule(
+        "larsbuffer",
+        "LARS's ratio on the momentum buffer",
+        "Zhao et al. 2024, code",
+        "a rate for each layer",
+        lambda params, **ours: lb.LARS(params, form="buffer", **ours),
+        10.0,
+        step=2.0,
+    ),
+    Rule(
+        "lars2020",
+        "norm of weights times normalized momentum",
+        "You et al. 2020",
+        "a rate for each layer",
+        lb.LARS2020,
+        0.01,
+    ),
+    Rule(
+        "clars",
+        "LARS by the mean norm of the workers' gradients",
+        "Huo et al. 2021",
+        "a rate for each layer",
+        lb.CLARS,
+        10.0,
+        step=2.0,
+        by_worker=True,
+    ),
+    Rule(
+        "percentdelta",
+        "harmonic mean of |w/g|",
+        "Abu-El-Haija 2017",
+        "a rate for each layer",
+        lb.PercentDelta,
+        0.03,
+    ),
+    Rule(
+        "mclr",
+        "median of weights over median of gradient",
+        "Gao and Zhong 2020",
+        "a rate for each layer",
+        lb.MCLR,
+        3e-3,
+    ),
+    Rule(
+        "lamb",
+        "Adam's step to a share of the weights' norm",
+        "You et al. 2020",
+        "a rate for each layer",
+        lambda params, lr, momentum, weight_decay: lb.LAMB(
+            params, lr=lr, weight_decay=weight_decay
+        ),
+        1e-2,
+    ),
+    Rule(
+        "cblr",
+        "curvature radius, taken as |w/g|",
+        "Gao and Zhong 2020, Eq. 17",
+        "a rate for each element",
+        lb.CBLR,
+        0.01,
+    ),
+    Rule(
+        "cblr-hessian",
+        "curvature radius by Hessian products, one every refresh_every steps",
+        "Gao and Zhong 2020, Eq. 9-11",
+        "a rate for each element",
+        lambda params, **ours: lb.CBLR(params, diagonal="hessian", **ours),
+        3e-3,
+        extra=HESSIAN_PRODUCT / RunConfig.refresh_every,
+    ),
+)
+
+RULES = {rule.name: rule for rule in (*OURS, *RIVALS)}
