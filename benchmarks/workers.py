@@ -12,24 +12,19 @@ Three ways of taking the same step run in turn, A B C A B C ..., in one process:
 
 from __future__ import annotations
 
-import argparse
-import json
-import statistics
 import sys
-import time
 from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import torch
+from timing import RESULTS, header, in_turns, line, medians, memory_rates, options, ratio, write
 from torch import Tensor, nn
 
 import largebatch as lb
-from largebatch.lab.environment import environment
 from largebatch.lab.models import resnet20
 
 BARS = {"gnc/workers": 1.05, "gnc/loop": 1.06}
-RESULTS = Path(__file__).parent / "results" / "workers.json"
 Step = Callable[[Tensor, Tensor], None]
 
 
@@ -66,23 +61,6 @@ def parts() -> tuple[nn.Module, torch.optim.Optimizer]:
     return model, torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
 
 
-def measure(ways: dict[str, Step], rounds: int, batch: tuple[Tensor, Tensor]) -> dict[str, Any]:
-    """Seconds of each way in each round, after two rounds that do not count."""
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(rounds + 2):
-        for name, step in ways.items():
-            start = time.perf_counter()
-            step(*batch)
-            seconds[name].append(time.perf_counter() - start)
-    return {name: each[2:] for name, each in seconds.items()}
-
-
-def ratio(above: list[float], below: list[float]) -> dict[str, float]:
-    """Median and range of the ratios of neighbours in time."""
-    each = [a / b for a, b in zip(above, below, strict=True)]
-    return {"median": statistics.median(each), "low": min(each), "high": max(each)}
-
-
 def overhead(model: nn.Module, perturb: lb.Perturbation | None, count: int, rounds: int) -> float:
     """Microseconds a pass outside forward and backward: gradients are handed over, not computed."""
     those = lb.Workers(model, torch.optim.SGD(model.parameters(), lr=0.01), perturb, count=count)
@@ -102,12 +80,7 @@ def overhead(model: nn.Module, perturb: lb.Perturbation | None, count: int, roun
         for _ in range(count):
             hand_over()
 
-    def ignoring(run: Callable[[], None]) -> Step:
-        return lambda x, y: run()
-
-    ways = {"with": ignoring(step), "without": ignoring(only_hand_over)}
-    seconds = measure(ways, rounds, (torch.empty(0), torch.empty(0)))
-    spent = {name: float(statistics.median(each)) for name, each in seconds.items()}
+    spent = medians(in_turns({"with": step, "without": only_hand_over}, rounds))
     return (spent["with"] - spent["without"]) / count * 1e6
 
 
@@ -120,14 +93,7 @@ def floor(model: nn.Module) -> dict[str, float]:
     filters = sum(p.nbytes for p in model.parameters() if p.ndim >= 2)
     everything = sum(p.nbytes for p in model.parameters())
     moved = 6 * filters + 4 * everything
-    source = torch.ones(16 * everything // 4)  # as large as the slots, so not in a cache
-    target = torch.empty_like(source)
-    times = []
-    for _ in range(7):
-        start = time.perf_counter()
-        target.copy_(source)
-        times.append(time.perf_counter() - start)
-    rate = 2 * source.nbytes / statistics.median(times)
+    rate = memory_rates(16 * everything // 4)["copy"]  # as large as the slots: not in a cache
     return {"bytes_per_pass": moved, "bytes_per_second": rate, "us_per_pass": moved / rate * 1e6}
 
 
@@ -142,17 +108,14 @@ def run(count: int, each: int, rounds: int) -> dict[str, Any]:
     batch = torch.randn(count * each, 3, 32, 32), torch.randint(10, (count * each,))
     gnc = lb.GNC(alpha=0.1)
     ways = {"loop": loop(count), "workers": workers(count, None), "gnc": workers(count, gnc)}
-    seconds = measure(ways, rounds, batch)
+    times = in_turns({name: partial(step, *batch) for name, step in ways.items()}, rounds)
     pairs = ("workers/loop", "gnc/workers", "gnc/loop")
-    ratios = {pair: ratio(*(seconds[name] for name in pair.split("/"))) for pair in pairs}
+    ratios = {pair: ratio(*(times[name] for name in pair.split("/"))) for pair in pairs}
     networks = {"resnet20": resnet20, "small_cnn": small_cnn}
     methods = {"workers": None, "gnc": gnc}
     return {
-        "format": 1,
-        "benchmark": "workers",
-        "settings": {"workers": count, "images_per_worker": each, "rounds": rounds},
-        "environment": {**environment(), "threads": torch.get_num_threads()},
-        "median_seconds_per_step": {n: statistics.median(s) for n, s in seconds.items()},
+        **header("workers", {"workers": count, "images_per_worker": each, "rounds": rounds}),
+        "median_seconds_per_step": medians(times),
         "ratios": ratios,
         "bars": BARS,
         "within_bars": {pair: ratios[pair]["median"] <= bar for pair, bar in BARS.items()},
@@ -166,19 +129,13 @@ def run(count: int, each: int, rounds: int) -> dict[str, Any]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Measure, write, and fail where a bar is missed (not with --quick)."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="2 workers of 2 images, 2 rounds")
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    options = parser.parse_args(arguments)
-    torch.set_num_threads(options.threads)
-    found = run(2, 2, 2) if options.quick else run(16, 32, options.rounds)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    chosen = options(__doc__, "workers.json", rounds=15).parse_args(arguments)
+    torch.set_num_threads(chosen.threads)
+    found = run(2, 2, 2) if chosen.quick else run(16, 32, chosen.rounds)
+    write(found, chosen.out or RESULTS / "workers.json")
     for pair, each in found["ratios"].items():
-        print(f"{pair:14} {each['median']:.3f}  ({each['low']:.3f} to {each['high']:.3f})")
-    return 0 if options.quick or all(found["within_bars"].values()) else 1
+        print(line(pair, each))
+    return 0 if chosen.quick or all(found["within_bars"].values()) else 1
 
 
 if __name__ == "__main__":
