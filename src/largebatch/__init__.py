@@ -7,15 +7,21 @@ worker's own gradient and leaves their mean in ``p.grad`` for any optimizer.
 
 from . import schedule
 from .contracts import Perturbation, Point
-from .optim import LARS, SNGM
+from .optim import CBLR, CLARS, LAMB, LARS, LARS2020, MCLR, SNGM, PercentDelta
 from .perturb import GNC, RNC, Switch
 from .workers import Worker, Workers
 
 __all__ = [
+    "CBLR",
+    "CLARS",
     "GNC",
+    "LAMB",
     "LARS",
+    "LARS2020",
+    "MCLR",
     "RNC",
     "SNGM",
+    "PercentDelta",
     "Perturbation",
     "Point",
     "Switch",

@@ -12,9 +12,26 @@ Example:
 
 from .base import Rule
 from .bucket import Bucket
+from .cblr import CBLR
 from .clars import CLARS
 from .engine import ScaledMomentum
+from .lamb import LAMB
 from .lars import LARS
+from .lars2020 import LARS2020
+from .mclr import MCLR
+from .percentdelta import PercentDelta
 from .sngm import SNGM
 
-__all__ = ["CLARS", "LARS", "SNGM", "Bucket", "Rule", "ScaledMomentum"]
+__all__ = [
+    "CBLR",
+    "CLARS",
+    "LAMB",
+    "LARS",
+    "LARS2020",
+    "MCLR",
+    "SNGM",
+    "Bucket",
+    "PercentDelta",
+    "Rule",
+    "ScaledMomentum",
+]

@@ -39,8 +39,8 @@ class Rule(Optimizer, ABC):
 
     @property
     @abstractmethod
-    def layerwise(self) -> bool:
-        """Whether each parameter has a scale of its own, besides its group's rate."""
+    def layerwise(self) -> bool | None:
+        """Whether each parameter has a scale of its own; None where none is published."""
 
     buffers: ClassVar[tuple[str, ...]]
     checks: ClassVar[Mapping[str, Check]] = {
@@ -79,6 +79,11 @@ class Rule(Optimizer, ABC):
             checked = {name: check(name, options[name]) for name, check in self.checks.items()}
             param_group.update(checked)
         super().add_param_group(param_group)
+        try:
+            _check_fused(self.param_groups[-1])
+        except ValueError:
+            self.param_groups.pop()
+            raise
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -109,12 +114,19 @@ class Rule(Optimizer, ABC):
         super().load_state_dict(state_dict)
         saved = chain.from_iterable(group["params"] for group in state_dict["param_groups"])
         mine = ((p, group) for group in self.param_groups for p in group["params"])
+        shared: dict[tuple[str, int, torch.device], Tensor] = {}
         for index, (parameter, group) in zip(saved, mine, strict=True):
             for name, value in state_dict["state"].get(index, {}).items():
-                if isinstance(value, Tensor):  # torch cast it to the parameter's dtype
-                    kept = parameter.dtype if name in self.buffers else value.dtype
-                    dtype = group["state_dtype"] or kept if name in self.buffers else kept
-                    self.state[parameter][name] = value.to(parameter.device, dtype, copy=True)
+                if not isinstance(value, Tensor):
+                    continue
+                # torch has cast it to the parameter's dtype.
+                dtype = value.dtype
+                if name in self.buffers:
+                    dtype = group["state_dtype"] or parameter.dtype
+                made = value.to(parameter.device, dtype, copy=True)
+                if value.ndim == 0:  # one scale may serve many parameters, and shall go on to
+                    made = shared.setdefault((name, value.data_ptr(), parameter.device), made)
+                self.state[parameter][name] = made
 
     def buffer(self, bucket: Bucket, name: str) -> list[Tensor]:
         """State `name` of the bucket's parameters, zeros at first; of DTensors the local piece."""
@@ -126,6 +138,27 @@ class Rule(Optimizer, ABC):
                 state[name] = torch.zeros_like(owner, dtype=dtype or owner.dtype)
             found.append(state[name])
         return found if bucket.sharding is None else [local(each) for each in found]
+
+
+def _mixed(known: Sequence[Tensor], values: Tensor) -> bool:
+    """Whether one tensor holds what are several numbers by now."""
+    if torch.compiler.is_compiling() or values.ndim == 0:
+        return False
+    return len({id(each) for each in known}) < len(known)
+
+
+def _check_fused(group: dict[str, Any]) -> None:
+    """Raise ValueError where the fused way is demanded and there is none."""
+    if group["fused"] is not True:
+        return
+    if group["foreach"] is not None:
+        raise ValueError(f"fused=True and foreach={group['foreach']} exclude each other: leave one")
+    devices = {str(p.device) for p in group["params"] if p.device.type != "cpu"}
+    if devices:
+        raise ValueError(
+            f"fused=True needs parameters on a CPU, got some on {', '.join(sorted(devices))}: "
+            "leave it None and compile the step, torch.compile(optimizer.step)"
+        )
 
 
 def still(group: dict[str, Any]) -> bool:
@@ -141,7 +174,7 @@ def published(states: Sequence[dict[str, Any]], name: str, values: Tensor) -> No
     """Leave one value a parameter in its state: 0-dim tensors, the same one where `values` is."""
     ones = [values] * len(states) if values.ndim == 0 else values.unbind()
     known = [state[name] for state in states if name in state]
-    if values.device.type == "cpu" or len(known) < len(states):
+    if values.device.type == "cpu" or len(known) < len(states) or _mixed(known, values):
         for state, value in zip(states, ones, strict=True):
             state[name] = value
         return

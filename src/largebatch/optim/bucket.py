@@ -8,7 +8,7 @@ All have the parameter's shape.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -94,12 +94,10 @@ class Bucket:
         """What was summed over each parameter's local piece, summed over the whole."""
         return sums if self.sharding is None else self.sharding.total(sums)
 
-    def whole(self, pieces: Tensors) -> Tensors:
-        """Whole tensors from pieces of the parameters' placement, gathered over the mesh."""
-        if self.sharding is None:
-            return pieces
-        pairs = zip(pieces, self.owners, strict=True)
-        return [self.sharding.whole(piece, owner) for piece, owner in pairs]
+    def whole(self, pieces: Tensors) -> Iterator[Tensor]:
+        """Whole tensors from pieces of the parameters' placement, gathered one after another."""
+        for piece, owner in zip(pieces, self.owners, strict=True):
+            yield piece if self.sharding is None else self.sharding.whole(piece, owner)
 
 
 def buckets(group: dict[str, Any], rule: str) -> list[Bucket]:

@@ -55,7 +55,8 @@ class CLARS(ScaledMomentum):
         form: "buffer" (the authors' code), "gradient" or "velocity".
         maximize: ascend instead.
         foreach: None and True update all tensors of a dtype at once, False one at a time.
-        fused: None uses torch's fused kernel where it can (on a CPU), False never.
+        fused: None uses torch's fused kernel where it can (on a CPU), True demands a CPU, False
+            never uses it.
         state_dtype: precision of the momentum; None for each parameter's own.
 
     Raises:

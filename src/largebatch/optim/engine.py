@@ -74,7 +74,7 @@ class ScaledMomentum(Rule):
         Returns:
             For each bucket, on its device and in float32 (float64 for float64 parameters): a
             0-dim tensor for all its parameters, a vector with one element a parameter, or a list
-            of tensors of the parameters' shapes.
+            of tensors of the parameters' shapes, temporaries that will be overwritten.
         """
 
     def update(self, buckets: Sequence[Bucket]) -> None:
@@ -108,8 +108,8 @@ def _one(bucket: Bucket) -> Tensor:
 
 def _multiplied(bucket: Bucket, scales: Tensors) -> Bucket:
     """The bucket with s*h for a gradient, for element-wise scales."""
-    directions = torch._foreach_mul(bucket.decayed(), scales)
-    return replace(bucket, weight_decay=0.0, gradients=directions)
+    torch._foreach_mul_(scales, bucket.decayed())
+    return replace(bucket, weight_decay=0.0, gradients=scales)
 
 
 def _units(states: Sequence[dict[str, Any]], like: Tensor) -> Tensor:

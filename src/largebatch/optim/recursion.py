@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from .bucket import Bucket
-from .measure import Tensors, on_host
+from .measure import HALVES, Tensors, on_host
 
 __all__ = ["Coefficients", "Form", "advance", "coefficients", "descend", "learning_rate"]
 
@@ -155,7 +155,8 @@ def _factors(values: Tensor) -> Tensor | Tensors:
 
 def descend(weights: Tensors, directions: Tensors, stride: Tensor) -> None:
     """W <- w - a*d, in place, with one number a or one a parameter."""
-    if stride.ndim == 0:
+    if stride.ndim == 0 and weights[0].dtype not in HALVES:
         torch._foreach_sub_(weights, torch._foreach_mul(directions, stride))
-    else:  # one pass, though a kernel for each tensor
-        torch._foreach_addcmul_(weights, directions, stride.unbind(), value=-1.0)
+    else:  # one pass and one rounding, though a kernel for each tensor
+        strides = stride.expand(len(weights)).unbind()
+        torch._foreach_addcmul_(weights, directions, strides, value=-1.0)

@@ -45,7 +45,8 @@ class SNGM(ScaledMomentum):
             :class:`~largebatch.optim.ScaledMomentum`.
         maximize: ascend instead.
         foreach: None and True update all tensors of a dtype at once, False one at a time.
-        fused: None uses torch's fused kernel where it can (on a CPU), False never.
+        fused: None uses torch's fused kernel where it can (on a CPU), True demands a CPU, False
+            never uses it.
         state_dtype: precision of the momentum, such as torch.float32 for bfloat16 parameters;
             None for each parameter's own.
 

@@ -1,0 +1,44 @@
+"""One evaluation of a loss that leaves the random state as it was, and what it must give."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from ..checks import one_number
+
+__all__ = ["LossFn", "check_reached", "evaluated"]
+
+LossFn = Callable[[], Tensor]
+
+
+@contextmanager
+def evaluated(fn: LossFn, parameters: Sequence[Tensor]) -> Iterator[Tensor]:
+    """Within, the loss with its graph, and the random numbers of its backward pass; after, neither.
+
+    Random numbers are those that would come next, and after it they still would: two evaluations
+    see the same dropout.
+    """
+    devices = {p.device for p in parameters if p.device.type not in ("cpu", "meta")}
+    kinds = {device.type for device in devices} or {"cuda"}
+    indices = [device.index or 0 for device in devices]
+    with torch.random.fork_rng(indices, device_type=min(kinds)), torch.enable_grad():
+        loss = one_number(fn())
+        if not loss.requires_grad:
+            raise ValueError(
+                "fn must return a loss that depends on the parameters, got one without a graph: "
+                "do not detach it, nor compute it under torch.no_grad()"
+            )
+        yield loss
+
+
+def check_reached(gradients: Sequence[Tensor | None]) -> None:
+    """Raise where no parameter got a gradient."""
+    if all(gradient is None for gradient in gradients):
+        raise ValueError(
+            f"the loss reaches none of the {len(gradients)} parameters: give those of the module "
+            "that fn calls; FSDP2's are reached by method='differences' only"
+        )
