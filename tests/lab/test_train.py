@@ -135,11 +135,11 @@ class LooksAgain(SGD):
 def test_what_wants_the_loss_again_gets_it_every_so_many_steps(config, tmp_path):
     (tmp_path / "looks_again.py").write_text(LOOKS_AGAIN)
     config = replace(config, method="looks_again:LooksAgain", alpha=None, refresh_every=5)
-    config = replace(config, checkpoint_seconds=0.0)
+    config = replace(config, checkpoint_seconds=0.0, refresh_examples=24)
     train(config, tmp_path / "whole")
     calls = sys.modules.pop("looks_again").calls
     assert len(calls) == 3  # at steps 0, 5 and 10 of 12
-    assert all(sizes == [32, 32] for *_, sizes in calls)  # the step's whole batch
+    assert all(sizes == [24, 24] for *_, sizes in calls)  # of the step's 32
     assert all(0.2 < loss < 2 for _, loss, _ in calls)
     first, *later = (at for at, *_ in calls)
     assert not any(torch.equal(first, at) for at in later)

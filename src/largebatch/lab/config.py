@@ -80,6 +80,8 @@ class RunConfig:
         evaluations: how often to score during the run, the end included.
         refresh_every: steps from one refresh to the next, of methods that need the loss beyond its
             gradient (``cblr-hessian``); no other looks at it.
+        refresh_examples: how many of the batch's examples such a refresh sees at most: it holds
+            the graph of a second backward pass over all of them at once.
         device: "cpu" or "cuda".
         threads: of the CPU; part of the configuration because sums depend on it.
         checkpoint_seconds: least time between two checkpoints.
@@ -104,6 +106,7 @@ class RunConfig:
     augment: str = "task"
     evaluations: int = 40
     refresh_every: int = 10
+    refresh_examples: int = 1024
     device: str = "cpu"
     threads: int = 1
     checkpoint_seconds: float = 30.0
@@ -111,8 +114,8 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         """Check what can be checked without the data."""
-        counts = ("batch_size", "worker_size", "epochs", "evaluations", "refresh_every", "threads")
-        for name in counts:
+        counts = ("batch_size", "worker_size", "epochs", "evaluations", "threads")
+        for name in (*counts, "refresh_every", "refresh_examples"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
         for name in ("updates", "train_size"):

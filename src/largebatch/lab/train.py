@@ -67,7 +67,8 @@ def train(
 
     for step, x, y in batches(config, plan, first):
         if workers.refreshes and step % config.refresh_every == 0:
-            workers.refresh(loss_of, x, y)
+            seen = config.refresh_examples
+            workers.refresh(loss_of, x[:seen], y[:seen])
         loss = workers.backward(loss_of, x, y)
         rate = float(schedulers[0].get_last_lr()[0])
         for optimizer, scheduler in zip(optimizers, schedulers, strict=True):
