@@ -14,24 +14,14 @@ def told(cls):
     if not issubclass(cls, Listener):
         return cls
 
-    def tell(self):
+    def update(self, buckets):
         owned = [p for group in self.param_groups for p in group["params"]]
         gradients = [p.grad for p in owned]
         self.saw(0, owned, gradients, factor=1.0, weight=1.0)
         self.combined(gradients, factor=1.0)
+        cls.update(self, buckets)
 
-    def step(self, closure=None):
-        def evaluated():
-            loss = closure()
-            tell(self)
-            return loss
-
-        if closure is not None:
-            return cls.step(self, evaluated)
-        tell(self)
-        return cls.step(self)
-
-    return type(cls.__name__, (cls,), {"step": step, "__init__": cls.__init__})
+    return type(cls.__name__, (cls,), {"update": update, "__init__": cls.__init__})
 
 
 def optimizers():
