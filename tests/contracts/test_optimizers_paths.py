@@ -1,6 +1,7 @@
 """One rule, several ways through memory: every optimizer must end at the same weights on each."""
 
 import inspect
+import sys
 
 import pytest
 import torch
@@ -35,6 +36,28 @@ def close(found, wanted, atol=1e-13):
         torch.testing.assert_close(a, b, rtol=0, atol=atol, equal_nan=False)
 
 
+@pytest.fixture
+def no_host(monkeypatch):
+    """Take the way of an accelerator, where the host reads nothing, with the CPU's numbers."""
+    for module in list(sys.modules.values()):
+        if module.__name__.startswith("largebatch.optim.") and hasattr(module, "on_host"):
+            monkeypatch.setattr(module, "on_host", lambda tensor: False)
+
+
+def absent(optimizer, steps=8):
+    """Steps in which now this, now that parameter has no gradient, and the rate changes."""
+    weights = [p for group in optimizer.param_groups for p in group["params"]]
+    for seed in range(steps):
+        set_gradients(weights, seed)
+        for place, weight in enumerate(weights):
+            weight.grad.mul_(10.0 ** (seed % 4 - 1))
+            if (seed + place) % 3 == 2:
+                weight.grad = None
+        optimizer.param_groups[0]["lr"] = 0.02 * (1 + seed % 2)
+        optimizer.step()
+    return [w.detach().double().contiguous() for w in weights]
+
+
 def forms(cls):
     """Options that change the way; each is skipped where a rule does not have it."""
     known = inspect.signature(cls.__bases__[0] if cls.__module__ == "conftest" else cls).parameters
@@ -52,6 +75,14 @@ def test_the_fused_way_ends_where_the_multi_tensor_way_does(cls, dtype):
         fused = run(cls(make(dtype), **options))
         for other in ({"fused": False}, {"foreach": True}, {"foreach": False}):
             close(run(cls(make(dtype), **options, **other)), fused, atol)
+
+
+def test_the_way_of_an_accelerator_ends_where_the_host_s_does(cls, request):
+    # Red: numbers that parameters share, so that one that does not step gets another's.
+    wanted = [absent(cls(make(), **options)) for options in forms(cls)]
+    request.getfixturevalue("no_host")
+    for options, ends in zip(forms(cls), wanted, strict=True):
+        close(absent(cls(make(), **options)), ends, 1e-10)
 
 
 def test_weights_and_gradients_may_lie_in_any_order(cls):
@@ -113,6 +144,65 @@ def test_nan_gradients_show(cls):
         weights[0].grad[0, 0] = broken
         optimizer.step()
         assert not torch.isfinite(weights[0]).all()
+
+
+def test_a_state_of_other_shapes_is_refused_before_anything_changes(cls):
+    # Red: a kernel that runs over the end of a buffer.
+    small, large = (torch.nn.Linear(n, n) for n in (10, 40))
+    optimizers = [cls(model.parameters()) for model in (small, large)]
+    for model, optimizer in zip((small, large), optimizers, strict=True):
+        model(torch.ones(1, model.in_features)).sum().backward()
+        optimizer.step()
+    before = {k: v.clone() for k, v in optimizers[1].state[large.weight].items()}
+    shaped = any(value.ndim for value in before.values())
+    if not shaped:
+        pytest.skip(f"{cls.__name__} keeps nothing of a parameter's shape")
+    with pytest.raises(ValueError, match=r"has shape \(10, 10\), its parameter \(40, 40\)"):
+        optimizers[1].load_state_dict(optimizers[0].state_dict())
+    after = optimizers[1].state[large.weight]
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+
+
+def test_storage_of_another_size_is_an_error_not_a_crash(cls):
+    weight = torch.nn.Parameter(torch.ones(10, 10))
+    optimizer = cls([weight])
+    weight.grad = torch.ones(10, 10)
+    optimizer.step()
+    weight.grad = None
+    weight.data = torch.ones(40, 40)
+    weight.grad = torch.ones(40, 40)
+    if any(value.ndim for value in optimizer.state[weight].values()):
+        with pytest.raises(RuntimeError, match=r"size|shape"):
+            optimizer.step()
+
+
+def test_hooks_of_loading_have_their_say(cls):
+    # Red: values taken from the dictionary that was given, past what hooks made of it.
+    optimizer = cls(make())
+    run(optimizer, count=2)
+    loaded = cls(make())
+
+    def doubled(_, state):
+        return {
+            **state,
+            "state": {k: {n: 2 * t for n, t in s.items()} for k, s in state["state"].items()},
+        }
+
+    loaded.register_load_state_dict_pre_hook(doubled)
+    loaded.load_state_dict(optimizer.state_dict())
+    for mine, theirs in zip(loaded.state.values(), optimizer.state.values(), strict=True):
+        assert all(torch.equal(mine[name], 2 * value) for name, value in theirs.items())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [{}, {"weight_decay": 0.1}])
+def test_a_compiled_step_follows_parameters_that_come_and_go(cls, options):
+    # Red: a graph that was made for parameters of one number, replayed when they have several.
+    torch._dynamo.reset()
+    eager, compiled = cls(make(), **options), cls(make(), **options)
+    wanted = absent(eager)
+    compiled.step = torch.compile(compiled.step, backend="eager")
+    close(absent(compiled), wanted, 1e-12)
 
 
 @pytest.mark.slow

@@ -180,6 +180,66 @@ def test_a_batch_that_cannot_be_shared_out_is_refused():
         optimizer.refresh(lambda x: x, [1, 2, 3, 4])
 
 
+def test_norms_serve_one_step():
+    # Red: a loop that leaves Workers and goes on by the norms of long ago.
+    model, optimizer, workers = fitted(2)
+    x, y = torch.randn(4, 4, dtype=torch.float64), torch.randn(4, 2, dtype=torch.float64)
+    workers.backward(lambda x, y: (model(x) - y).square().mean(), x, y)
+    optimizer.step()
+    (model(x) - y).square().mean().backward()
+    with pytest.raises(RuntimeError, match="heard no worker's gradient"):
+        optimizer.step()
+
+
+def test_a_short_group_is_its_own_mean():
+    parameter = torch.nn.Parameter(torch.ones(2, 2))
+    optimizer = CLARS([parameter])
+    for workers in (4, 2):
+        for worker in range(workers):
+            gradient = torch.full((2, 2), float(worker))
+            optimizer.saw(worker, [parameter], [gradient], factor=1.0, weight=1.0)
+        optimizer.combined([None], factor=1.0)
+    assert optimizer.state[parameter]["gradient_norm"].item() == pytest.approx(1.0)
+
+
+def test_zero_weights_move_by_the_cap_and_eps_counts():
+    zero, other = (torch.nn.Parameter(torch.full((2, 2), v)) for v in (0.0, 1.0))
+    optimizer = CLARS([zero, other], trust_coefficient=1.0, cap=0.1, eps=30.0)
+    for parameter in (zero, other):
+        parameter.grad = torch.ones(2, 2)
+    optimizer.saw(0, [zero, other], [zero.grad, other.grad], factor=1.0, weight=1.0)
+    optimizer.combined([None, None], factor=1.0)
+    optimizer.step()
+    assert optimizer.state[zero]["scale"].item() == pytest.approx(0.1)
+    assert optimizer.state[other]["scale"].item() == pytest.approx(2 / 32)
+
+
+def test_groups_may_take_their_norms_from_different_places():
+    by_workers, by_batches = (torch.nn.Parameter(torch.ones(2, 2)) for _ in range(2))
+    groups = [
+        {"params": [by_workers], "batches": 64},
+        {"params": [by_batches], "norms": "batches", "batches": 4},
+    ]
+    optimizer = CLARS(groups)
+    assert optimizer.refreshes
+    optimizer.refresh(lambda x: (x @ (by_workers + by_batches)).sum(), torch.ones(16, 2))
+    assert "gradient_norm" in optimizer.state[by_batches]
+    assert "gradient_norm" not in optimizer.state.get(by_workers, {})
+    assert not CLARS([torch.nn.Parameter(torch.ones(2))]).refreshes
+
+
+def test_refreshing_for_nothing_is_refused_and_leaves_the_random_state():
+    parameter = torch.nn.Parameter(torch.ones(2, 2))
+    with pytest.raises(RuntimeError, match="make it with norms='batches'"):
+        CLARS([parameter]).refresh(lambda x: x.sum(), torch.ones(8, 2))
+    optimizer = CLARS([parameter], norms="batches")
+    before = torch.get_rng_state()
+    optimizer.refresh(lambda x: torch.nn.functional.dropout(x @ parameter).sum(), torch.ones(8, 2))
+    assert torch.equal(torch.get_rng_state(), before)
+    with pytest.raises(ValueError, match="without a graph"):
+        optimizer.refresh(lambda x: x.sum(), torch.ones(8, 2))
+
+
 def test_a_copy_has_heard_nothing_of_the_step_that_runs():
     parameter = torch.nn.Parameter(torch.ones(2, 2))
     optimizer = CLARS([parameter])

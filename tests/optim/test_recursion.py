@@ -106,3 +106,53 @@ def test_a_step_costs_no_copy_of_the_model():
         optimizer.step()
     taken = sum(max(0, e.self_cpu_memory_usage) for e in profile.key_averages())
     assert taken < weight.nbytes / 2
+
+
+def test_momentum_without_a_unit_is_momentum():
+    # As torch.optim.SGD keeps it. Red: momentum silently lost.
+    weight, optimizer = given("gradient", weight_decay=0.0)
+    theirs = torch.nn.Parameter(weight.detach().clone())
+    sgd = torch.optim.SGD([theirs], lr=0.1, momentum=0.9)
+    for parameter, each in ((weight, optimizer), (theirs, sgd)):
+        parameter.grad = torch.arange(4.0, dtype=torch.float64)
+        each.step()
+    del optimizer.state[weight]["momentum_scale"]
+    optimizer.scale = 3.0
+    weight.grad = torch.ones(4, dtype=torch.float64)
+    theirs.grad = torch.full((4,), 3.0, dtype=torch.float64)
+    for each in (optimizer, sgd):
+        each.step()
+    torch.testing.assert_close(weight, theirs)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("fused", [None, False])
+def test_units_that_jump_do_not_overflow(form, dtype, fused):
+    # Red: v = u/r beyond float16's range after s fell from 1 to 1e-4, while u itself is small.
+    weight = torch.nn.Parameter(torch.zeros(8, dtype=dtype))
+    options = {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.0, "form": form, "fused": fused}
+    optimizer = Given([weight], options)
+    w = u = torch.zeros(8, dtype=torch.float64)
+    for s in (1.0, 1e-5, 1e-5, 1e-2):
+        optimizer.scale = s
+        weight.grad = torch.full_like(weight, 10.0)
+        share = {"gradient": s, "velocity": 0.1 * s, "buffer": 1.0}[form]
+        u = 0.9 * u + share * 10.0
+        w = w - {"gradient": 0.1, "velocity": 1.0, "buffer": 0.1 * s}[form] * u
+        optimizer.step()
+    torch.testing.assert_close(weight.detach().double(), w, rtol=0.02, atol=1e-3)
+
+
+def test_a_rate_that_fades_away_never_makes_a_nan():
+    # Red: 1e-42 as a unit, which float32 holds but cannot divide by.
+    weight, optimizer = given("velocity", weight_decay=0.0)
+    weight = torch.nn.Parameter(weight.detach().float())
+    optimizer = Given([weight], {**optimizer.defaults})
+    rate = 1.0
+    for _ in range(1200):
+        rate *= 0.9
+        optimizer.param_groups[0]["lr"] = rate
+        weight.grad = torch.ones(4)
+        optimizer.step()
+    assert torch.isfinite(weight).all()

@@ -173,3 +173,51 @@ def test_all_parameters_publish_the_one_scale():
     assert len({scale.item() for scale in published}) == 1
     torch.testing.assert_close(published[0], expected)
     assert optimizer.layerwise is False
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.3])
+@pytest.mark.parametrize("form", ["gradient", "velocity", "buffer"])
+def test_blockwise_follows_its_equation(form, decay):
+    # Red: one norm for all, a norm without the decay.
+    weights, gradients, rates = random_problem(4)
+    flat = [w for group in weights for w in group]
+    params = [torch.nn.Parameter(w.clone()) for w in flat]
+    optimizer = SNGM(params, blockwise=True, weight_decay=decay, form=form)
+    assert optimizer.layerwise is True
+    us = [torch.zeros_like(w) for w in flat]
+    for step, eta in zip(gradients, rates, strict=True):
+        optimizer.param_groups[0]["lr"] = eta
+        for k, g in enumerate(g for group in step for g in group):
+            params[k].grad = g.clone()
+            h = g + decay * flat[k]
+            s = 1 / h.norm()
+            us[k] = 0.9 * us[k] + {"gradient": s, "velocity": eta * s, "buffer": 1.0}[form] * h
+            flat[k] = flat[k] - {"gradient": eta, "velocity": 1.0, "buffer": eta * s}[form] * us[k]
+        optimizer.step()
+    for found, wanted in zip(params, flat, strict=True):
+        torch.testing.assert_close(found.detach(), wanted, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.3])
+def test_blockwise_a_block_without_a_gradient_stands_and_a_broken_one_shows(decay):
+    still, broken, moving = (torch.nn.Parameter(torch.ones(2, 2)) for _ in range(3))
+    optimizer = SNGM([still, broken, moving], lr=0.1, blockwise=True, weight_decay=decay)
+    for weight in (still, broken, moving):
+        weight.grad = torch.ones(2, 2)
+    still.grad.zero_()
+    broken.grad[0, 0] = torch.nan
+    optimizer.step()
+    torch.testing.assert_close(still.detach(), torch.ones(2, 2))
+    assert not torch.isfinite(broken).any()
+    assert (moving < 1).all()
+
+
+def test_blockwise_groups_leave_the_others_one_norm():
+    first, second, third = (torch.nn.Parameter(torch.zeros(1)) for _ in range(3))
+    groups = [{"params": [first], "blockwise": True}, {"params": [second, third]}]
+    optimizer = SNGM(groups, lr=1.0, momentum=0.0)
+    for weight, gradient in ((first, 7.0), (second, 3.0), (third, 4.0)):
+        weight.grad = torch.tensor([gradient])
+    optimizer.step()
+    found = [w.item() for w in (first, second, third)]
+    assert found == pytest.approx([-1.0, -0.6, -0.8])

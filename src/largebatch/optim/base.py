@@ -19,9 +19,13 @@ from torch.optim.optimizer import ParamsT
 
 from .bucket import Bucket, buckets
 from .checks import Check, float_dtype, learning_rate, nonnegative, one_of
+from .measure import on_host
 from .mesh import local
 
 __all__ = ["Rule", "published", "still"]
+
+# Options that buckets read in any group: a rule that does not know them shall not take them.
+_BUCKET_OPTIONS = ("exclude", "clamp", "nesterov")
 
 
 class Rule(Optimizer, ABC):
@@ -43,6 +47,7 @@ class Rule(Optimizer, ABC):
         """Whether each parameter has a scale of its own; None where none is published."""
 
     buffers: ClassVar[tuple[str, ...]]
+    _given: dict[str, Any] | None = None  # the state that is being loaded
     checks: ClassVar[Mapping[str, Check]] = {
         "lr": learning_rate,
         "weight_decay": nonnegative,
@@ -64,6 +69,7 @@ class Rule(Optimizer, ABC):
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Take over `state`; options that an older checkpoint does not know are the optimizer's."""
         super().__setstate__(state)
+        self._as_saved()
         for group in self.param_groups:
             for name, default in self.defaults.items():
                 group.setdefault(name, default)
@@ -75,15 +81,25 @@ class Rule(Optimizer, ABC):
             ValueError: an option has a value it cannot have.
         """
         if isinstance(param_group, dict):  # what is not gets torch's own message below
-            options = {**self.defaults, **param_group}
-            checked = {name: check(name, options[name]) for name, check in self.checks.items()}
-            param_group.update(checked)
+            param_group.update(self._checked({**self.defaults, **param_group}))
         super().add_param_group(param_group)
         try:
             _check_fused(self.param_groups[-1])
         except ValueError:
             self.param_groups.pop()
             raise
+
+    def _checked(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """The options of a group as they are stored."""
+        foreign = [name for name in _BUCKET_OPTIONS if name in options and name not in self.checks]
+        if foreign:
+            raise ValueError(f"{type(self).__name__} has no option {foreign[0]!r}: leave it out")
+        missing = [name for name in self.checks if name not in options]
+        if missing:
+            raise ValueError(
+                f"{type(self).__name__} needs the options {missing}: give each a value"
+            )
+        return {name: check(name, options[name]) for name, check in self.checks.items()}
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -110,23 +126,46 @@ class Rule(Optimizer, ABC):
         return loss
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue from `state_dict`, as torch does; what is no buffer keeps its precision."""
-        super().load_state_dict(state_dict)
-        saved = chain.from_iterable(group["params"] for group in state_dict["param_groups"])
+        """Continue from `state_dict`, as torch does; what is no buffer keeps its precision.
+
+        Raises:
+            ValueError: an option has a value it cannot have, or parameters do not fit.
+        """
+        self._given = None
+        last = self.register_load_state_dict_pre_hook(_take)  # sees what the hooks before it made
+        try:
+            super().load_state_dict(state_dict)
+        finally:
+            last.remove()
+            self._given = None
+
+    def _accept(self, given: dict[str, Any]) -> None:
+        """Check a state before anything is changed, and keep its values as they were saved."""
+        for group in given["param_groups"]:
+            self._checked({**self.defaults, **group})
+        saved = chain.from_iterable(group["params"] for group in given["param_groups"])
+        mine = [p for group in self.param_groups for p in group["params"]]
+        for index, parameter in zip(saved, mine, strict=False):  # torch compares their numbers
+            for name, value in given["state"].get(index, {}).items():
+                if name in self.buffers and value.shape != parameter.shape:
+                    raise ValueError(
+                        f"the state's {name!r} has shape {tuple(value.shape)}, its parameter "
+                        f"{tuple(parameter.shape)}: is it of another model, or in another order?"
+                    )
+        self._given = given
+
+    def _as_saved(self) -> None:
+        """Undo torch's casting of the state to the parameters' precision."""
+        if self._given is None:
+            return
+        saved = chain.from_iterable(group["params"] for group in self._given["param_groups"])
         mine = ((p, group) for group in self.param_groups for p in group["params"])
-        shared: dict[tuple[str, int, torch.device], Tensor] = {}
         for index, (parameter, group) in zip(saved, mine, strict=True):
-            for name, value in state_dict["state"].get(index, {}).items():
-                if not isinstance(value, Tensor):
-                    continue
-                # torch has cast it to the parameter's dtype.
-                dtype = value.dtype
-                if name in self.buffers:
-                    dtype = group["state_dtype"] or parameter.dtype
-                made = value.to(parameter.device, dtype, copy=True)
-                if value.ndim == 0:  # one scale may serve many parameters, and shall go on to
-                    made = shared.setdefault((name, value.data_ptr(), parameter.device), made)
-                self.state[parameter][name] = made
+            for name, value in self._given["state"].get(index, {}).items():
+                if isinstance(value, Tensor):
+                    buffer = name in self.buffers
+                    dtype = group["state_dtype"] or parameter.dtype if buffer else value.dtype
+                    self.state[parameter][name] = value.to(parameter.device, dtype, copy=True)
 
     def buffer(self, bucket: Bucket, name: str) -> list[Tensor]:
         """State `name` of the bucket's parameters, zeros at first; of DTensors the local piece."""
@@ -140,19 +179,14 @@ class Rule(Optimizer, ABC):
         return found if bucket.sharding is None else [local(each) for each in found]
 
 
-def _mixed(known: Sequence[Tensor], values: Tensor) -> bool:
-    """Whether one tensor holds what are several numbers by now."""
-    if torch.compiler.is_compiling() or values.ndim == 0:
-        return False
-    return len({id(each) for each in known}) < len(known)
-
-
 def _check_fused(group: dict[str, Any]) -> None:
     """Raise ValueError where the fused way is demanded and there is none."""
     if group["fused"] is not True:
         return
     if group["foreach"] is not None:
         raise ValueError(f"fused=True and foreach={group['foreach']} exclude each other: leave one")
+    if group.get("nesterov"):
+        raise ValueError("fused=True has no nesterov: leave fused=None")
     devices = {str(p.device) for p in group["params"] if p.device.type != "cpu"}
     if devices:
         raise ValueError(
@@ -170,13 +204,21 @@ def still(group: dict[str, Any]) -> bool:
     return not (isinstance(rate, Tensor) and not rate.is_cpu) and not rate
 
 
+def _take(rule: Optimizer, given: dict[str, Any]) -> None:
+    assert isinstance(rule, Rule)  # it registered this itself
+    rule._accept(given)
+
+
 def published(states: Sequence[dict[str, Any]], name: str, values: Tensor) -> None:
-    """Leave one value a parameter in its state: 0-dim tensors, the same one where `values` is."""
-    ones = [values] * len(states) if values.ndim == 0 else values.unbind()
+    """Leave one number a parameter in its state, as a 0-dim tensor of its own.
+
+    Of its own: parameters that do not step keep theirs.
+    """
     known = [state[name] for state in states if name in state]
-    if values.device.type == "cpu" or len(known) < len(states) or _mixed(known, values):
-        for state, value in zip(states, ones, strict=True):
-            state[name] = value
+    if len(known) == len(states) and not on_host(values):
+        # In place: a replayed CUDA graph reads and writes the tensors that it was made with.
+        torch._foreach_copy_(known, values.expand(len(states)).unbind())
         return
-    # Written in place: a replayed CUDA graph reads and writes the tensors that it was made with.
-    torch._foreach_copy_(known, ones)
+    each = values if values.ndim else values.expand(len(states)).clone()
+    for state, value in zip(states, each.unbind(), strict=True):
+        state[name] = value

@@ -81,14 +81,21 @@ class Bucket:
 
         They must be asked for nothing else, see no graph that is being compiled, and find one
         precision and one order of elements; empty lists do not count.
+
+        Raises:
+            ValueError: `fused` demands them, and they may not.
         """
-        group, dtype = self.group, self.parameters[0].dtype
+        group = self.group
         if group["fused"] is False or group["foreach"] is not None:
             return False
         lists = [self.parameters, self.gradients, *(tensors for tensors in states if tensors)]
-        if torch.compiler.is_compiling() or any(t.dtype != dtype for ts in lists for t in ts):
-            return False
-        return alike(lists)
+        able = not torch.compiler.is_compiling() and _one_kind(lists)
+        if group["fused"] is True and not able:
+            raise ValueError(
+                "fused=True needs a step that is not being compiled, and weights, gradients and "
+                "state of one precision and memory format: leave fused=None to step them otherwise"
+            )
+        return able
 
     def total(self, sums: Tensor) -> Tensor:
         """What was summed over each parameter's local piece, summed over the whole."""
@@ -98,6 +105,11 @@ class Bucket:
         """Whole tensors from pieces of the parameters' placement, gathered one after another."""
         for piece, owner in zip(pieces, self.owners, strict=True):
             yield piece if self.sharding is None else self.sharding.whole(piece, owner)
+
+
+def _one_kind(lists: list[Tensors]) -> bool:
+    dtype = lists[0][0].dtype
+    return all(t.dtype == dtype for tensors in lists for t in tensors) and alike(lists)
 
 
 def buckets(group: dict[str, Any], rule: str) -> list[Bucket]:

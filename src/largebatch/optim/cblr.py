@@ -31,11 +31,10 @@ from torch.optim.optimizer import ParamsT
 from ..curvature import Method, hutchinson_diagonal
 from .base import still
 from .bucket import Bucket
-from .checks import Check, fraction, nonnegative, one_of
+from .checks import Check, bounds, fraction, nonnegative, one_of
 from .engine import Form, ScaledMomentum
 from .measure import HALVES, Tensors
 from .mesh import local
-from .radius import bounds
 
 __all__ = ["CBLR"]
 

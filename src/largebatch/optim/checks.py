@@ -14,6 +14,8 @@ import torch
 
 __all__ = [
     "Check",
+    "bounds",
+    "clip_bounds",
     "count",
     "float_dtype",
     "fraction",
@@ -101,6 +103,47 @@ def positive_or_none(name: str, value: object) -> float | None:
     return None if value is None else positive(name, value)
 
 
+def bounds(name: str, value: object) -> tuple[float, float]:
+    """Return `value` as two floats if it is a pair of finite numbers above 0, the lower first.
+
+    Example:
+        >>> bounds("bounds", (1, 10))
+        (1.0, 10.0)
+        >>> bounds("bounds", (10.0, 1.0))
+        Traceback (most recent call last):
+        ValueError: bounds must be the lower, then the higher bound, got (10.0, 1.0)
+    """
+    if not isinstance(value, tuple | list) or len(value) != 2:
+        raise ValueError(f"{name} must be a pair (lower, higher), got {value!r}")
+    lower, higher = (positive(f"{name}[{i}]", each) for i, each in enumerate(value))
+    if lower > higher:
+        raise ValueError(f"{name} must be the lower, then the higher bound, got {value!r}")
+    return lower, higher
+
+
+def clip_bounds(name: str, value: object) -> tuple[float, float] | None:
+    """Return `value`, a pair of numbers with 0 <= low <= high and 0 < high, or None.
+
+    Example:
+        >>> clip_bounds("clip", (0, 10))
+        (0.0, 10.0)
+        >>> clip_bounds("clip", (1, 0))
+        Traceback (most recent call last):
+        ValueError: clip must be None or (low, high) with 0 <= low <= high and 0 < high, got (1, 0)
+    """
+    if value is None:
+        return None
+    try:
+        low, high = map(float, value)  # type: ignore[call-overload]
+    except (TypeError, ValueError):
+        low, high = math.nan, math.nan
+    if 0 <= low <= high and high > 0 and low < math.inf:
+        return low, high
+    raise ValueError(
+        f"{name} must be None or (low, high) with 0 <= low <= high and 0 < high, got {value!r}"
+    )
+
+
 def count(name: str, value: object) -> int:
     """Return `value` if it is a whole number of at least 1.
 
@@ -120,11 +163,11 @@ def float_dtype(name: str, value: object) -> torch.dtype | None:
     Example:
         >>> float_dtype("state_dtype", torch.int8)
         Traceback (most recent call last):
-        ValueError: state_dtype must be a floating-point dtype or None, got torch.int8
+        ValueError: state_dtype must be float64, float32, bfloat16, float16 or None, got torch.int8
     """
-    if value is None or (isinstance(value, torch.dtype) and value.is_floating_point):
+    if value is None or value in (torch.float64, torch.float32, torch.bfloat16, torch.float16):
         return value
-    raise ValueError(f"{name} must be a floating-point dtype or None, got {value!r}")
+    raise ValueError(f"{name} must be float64, float32, bfloat16, float16 or None, got {value!r}")
 
 
 def one_of(*choices: object) -> Check:

@@ -17,17 +17,20 @@ gradient each: here that is norms="batches"; norms="workers" takes those that
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
+from ..curvature.passes import evaluated
 from .base import still
 from .bucket import Bucket
 from .checks import Check, count, nonnegative, one_of, positive, positive_or_none
 from .engine import Form, ScaledMomentum
 from .heard import Heard
+from .radius import root_mean_square
 
 __all__ = ["CLARS"]
 
@@ -145,22 +148,29 @@ class CLARS(ScaledMomentum):
     def refresh(self, fn: Callable[..., Tensor], *batch: Any) -> None:
         """Take the norms of separate small batches' gradients at the present weights.
 
-        Costs one gradient of `batches` small batches, as much as the batch's own.
+        Costs one gradient of `batches` small batches, as much as the batch's own; the global random
+        state stays as it is.
 
         Args:
             fn: called as ``fn(*piece)`` for each small batch; returns its mean loss.
             batch: tensors with the example in dimension 0, of equal length.
 
         Raises:
+            RuntimeError: no group has norms="batches".
             TypeError: something in the batch is no tensor.
             ValueError: the batch has fewer examples than there are small batches.
         """
         heard = Heard()
         owners = [p for g in self.param_groups for p in g["params"] if p.requires_grad]
-        pieces = max(group["batches"] for group in self.param_groups)
-        for index, piece in enumerate(_pieces(batch, pieces)):
-            with torch.enable_grad():
-                gradients = torch.autograd.grad(fn(*piece), owners, allow_unused=True)
+        asked = [g["batches"] for g in self.param_groups if g["norms"] == "batches"]
+        if not asked:
+            raise RuntimeError(
+                "CLARS hears norms from Workers as it is set: make it with norms='batches', or do "
+                "not call refresh"
+            )
+        for index, piece in enumerate(_pieces(batch, max(asked))):
+            with evaluated(partial(fn, *piece), owners) as loss:
+                gradients = torch.autograd.grad(loss, owners, allow_unused=True)
             heard.saw(index, owners, gradients, factor=1.0, weight=1.0)
         self._keep("batches", heard.means())
 
@@ -179,16 +189,17 @@ class CLARS(ScaledMomentum):
         group, weights = bucket.group, bucket.norms("parameters")
         heard = torch.stack([self._norm_of(owner, group) for owner in bucket.owners])
         heard = heard.to(weights.device, weights.dtype)
-        zero = torch.minimum(weights, heard) < torch.finfo(weights.dtype).tiny
-        ratios: Tensor = group["trust_coefficient"] * weights / (heard + group["eps"])
-        ratios = ratios.masked_fill(zero, 1.0)
+        ratios = root_mean_square(weights, heard, group["trust_coefficient"], eps=group["eps"])
         return ratios if group["cap"] is None else ratios.clamp(max=group["cap"])
 
     def _norm_of(self, owner: Tensor, group: dict[str, Any]) -> Tensor:
-        norm = self.state[owner].get("gradient_norm") if owner in self.state else None
+        # Workers' norms serve one step: without new ones the next would go by stale ones.
+        known = self.state.get(owner, {})
+        take = known.pop if group["norms"] == "workers" else known.get
+        norm: Tensor | None = take("gradient_norm", None)
         if norm is None and not still(group):
             raise RuntimeError(_UNHEARD[group["norms"]])
-        return torch.zeros(()) if norm is None else norm
+        return torch.zeros((), device=owner.device) if norm is None else norm
 
 
 _UNHEARD = {

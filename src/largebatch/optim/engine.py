@@ -5,7 +5,7 @@ r"""The one update rule with a scale and momentum that the methods of this packa
     h = g + lambda*w                 u <- beta*u + h        w <- w - eta*s*u   buffer form
 
 w: weights; g: the combined gradient; u: momentum, zero at first; d: direction, all of the
-parameter's shape. s: scale, 0-dim or of the parameter's shape: what a method is made of. eta:
+parameter's shape. s: scale, a number or of the parameter's shape: what a method is made of. eta:
 learning rate `lr`; beta: `momentum`; lambda: `weight_decay`. The forms differ when eta or s
 changes. Under `nesterov` d + beta*u (eta*d + beta*u; s*(h + beta*u)) takes u's place in the step
 of w. Sources: the gradient form is that of torch.optim.SGD and of SNGM (Zhao et al. 2024, Eq.
@@ -27,7 +27,7 @@ from .base import Rule, published
 from .bucket import Bucket
 from .checks import Check, fraction, one_of
 from .measure import Tensors, wide
-from .recursion import Form, advance, coefficients
+from .recursion import Form, advance, coefficients, descend, learning_rate
 
 __all__ = ["Form", "ScaledMomentum"]
 
@@ -79,26 +79,41 @@ class ScaledMomentum(Rule):
 
     def update(self, buckets: Sequence[Bucket]) -> None:
         """Scale, add to the momentum, and step, for every bucket."""
-        scales = iter(self.scales([b for b in buckets if not b.excluded]))
+        scaled = [b for b in buckets if not b.excluded]
+        scales = dict(zip(map(id, scaled), self.scales(scaled), strict=True))
         for bucket in buckets:
-            scale = _one(bucket) if bucket.excluded else next(scales)
+            scale = scales.get(id(bucket), _one(bucket))
             if isinstance(scale, Tensor):
                 self._advance(bucket, scale)
+                published([self.state[owner] for owner in bucket.owners], "scale", scale)
+            elif bucket.group["form"] == "buffer" and bucket.group["momentum"]:
+                self._advance_buffer(bucket, scale)
             else:
-                self._advance(_multiplied(bucket, scale), None)
+                self._advance(_multiplied(bucket, scale), _one(bucket))
 
-    def _advance(self, bucket: Bucket, scale: Tensor | None) -> None:
-        """One step; a scale of None is 1, and not worth publishing: it is in the gradient."""
+    def _advance(self, bucket: Bucket, scale: Tensor) -> None:
+        """One step with one scale a parameter, or one for all."""
         states = [self.state[owner] for owner in bucket.owners]
-        known = _one(bucket) if scale is None else scale
-        momenta = self.buffer(bucket, "momentum_buffer") if bucket.group["momentum"] else None
-        before = _units(states, known) if momenta is not None else torch.ones_like(known)
-        numbers = coefficients(bucket.group, known, before, self.directionless)
+        before, momenta, plain = torch.ones_like(scale), None, False
+        if bucket.group["momentum"]:
+            before = _units(states, scale)
+            momenta = self.buffer(bucket, "momentum_buffer")
+            plain = momenta[0].dtype == torch.float16
+        numbers = coefficients(
+            bucket.group, scale, before, may_vanish=self.directionless, plain=plain
+        )
         advance(bucket, momenta, numbers)
         if momenta is not None:
             published(states, "momentum_scale", numbers.unit)
-        if scale is not None:
-            published(states, "scale", scale)
+
+    def _advance_buffer(self, bucket: Bucket, scales: Tensors) -> None:
+        """One step in buffer form with scales of the parameters' shapes, which are used up."""
+        momenta = self.buffer(bucket, "momentum_buffer")
+        torch._foreach_mul_(momenta, bucket.group["momentum"])
+        torch._foreach_add_(momenta, bucket.decayed())
+        torch._foreach_mul_(scales, momenta)
+        one = _one(bucket)
+        descend(bucket.parameters, scales, one * learning_rate(bucket.group, one.device))
 
 
 def _one(bucket: Bucket) -> Tensor:
@@ -113,9 +128,11 @@ def _multiplied(bucket: Bucket, scales: Tensors) -> Bucket:
 
 
 def _units(states: Sequence[dict[str, Any]], like: Tensor) -> Tensor:
-    """The unit of each parameter's momentum; 0-dim where one and the same tensor holds it."""
+    """The unit of each parameter's momentum, in one vector."""
     zero = torch.zeros((), dtype=like.dtype, device=like.device)
-    known: list[Tensor] = [state.get("momentum_scale", zero) for state in states]
-    if like.ndim == 0 and all(each is known[0] for each in known):
-        return known[0]
-    return torch.stack(known)
+    one = torch.ones_like(zero)
+    # Momentum without a unit is u itself: as torch.optim.SGD keeps it.
+    known = (
+        state.get("momentum_scale", one if "momentum_buffer" in state else zero) for state in states
+    )
+    return torch.stack(list(known))

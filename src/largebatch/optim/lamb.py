@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from .bucket import Bucket
-from .checks import Check, fraction, nonnegative, one_of
+from .checks import Check, fraction, one_of, positive
 from .layers import Layers
 from .measure import Tensors, decayed, wide
 from .normalized import Normalized, averaged, full_precision
@@ -61,7 +61,7 @@ class LAMB(Normalized):
         params: parameters, named parameters or groups of them.
         lr: learning rate eta; a number or a tensor.
         betas: (beta1, beta2), each in [0, 1).
-        eps: added to the square root of the second moment; at least 0.
+        eps: added to the square root of the second moment; above 0, or 0/0 would be NaN.
         weight_decay: lambda, inside the direction and its norm.
         bias_correction: whether moments are divided by 1 - beta^t.
         exclude: "1d" leaves parameters of at most one dimension (biases, normalization) out of
@@ -93,7 +93,7 @@ class LAMB(Normalized):
     checks: ClassVar[Mapping[str, Check]] = {
         **Normalized.checks,
         "betas": fractions,
-        "eps": nonnegative,
+        "eps": positive,
         "bias_correction": one_of(True, False),
     }
 
@@ -188,7 +188,7 @@ class _Adam(Layers):
     def scratch(self) -> Tensor:
         # For this step only: it is as large as the largest layer.
         most = min(self.room, sum(weight.numel() for weight in self.weights))
-        return torch.zeros(most, dtype=self.weights[0].dtype)
+        return self.weights[0].new_zeros(most)
 
     def straight(self, rate: float) -> None:
         """Move the weights by the kernel itself."""

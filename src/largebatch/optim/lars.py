@@ -28,6 +28,7 @@ from torch.optim.optimizer import ParamsT
 from .bucket import Bucket
 from .checks import Check, nonnegative, one_of, positive, positive_or_none
 from .engine import Form, ScaledMomentum
+from .radius import root_mean_square
 
 __all__ = ["LARS"]
 
@@ -117,11 +118,7 @@ class LARS(ScaledMomentum):
 
 def _ratios(bucket: Bucket) -> Tensor:
     """The scale of each parameter of the bucket, in one vector."""
-    group = bucket.group
-    weights, gradients = bucket.norms("parameters"), bucket.norms("gradients")
-    denominators = gradients + bucket.weight_decay * weights + group["eps"]
-    # A norm below the smallest normal number counts as zero: dividing by it may overflow.
-    zero = torch.minimum(weights, gradients) < torch.finfo(weights.dtype).tiny
-    ratios: Tensor = group["trust_coefficient"] * weights / denominators
-    ratios = ratios.masked_fill(zero, 1.0)
+    group, tau = bucket.group, bucket.group["trust_coefficient"]
+    norms = bucket.norms("parameters"), bucket.norms("gradients")
+    ratios = root_mean_square(*norms, tau, decay=bucket.weight_decay, eps=group["eps"])
     return ratios if group["cap"] is None else ratios.clamp(max=group["cap"])

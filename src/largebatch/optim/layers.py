@@ -104,7 +104,7 @@ def _measured(layers: Layers, weights: Tensors, directions: Tensors, first: int)
     for index, weight, direction in zip(owners, values[::2], values[1::2], strict=True):
         sums[0][index] += weight
         sums[1][index] += direction
-    return torch.tensor(sums, dtype=squares[0].dtype).sqrt_()
+    return torch.tensor(sums, dtype=squares[0].dtype, device=squares[0].device).sqrt_()
 
 
 def flats(tensors: Tensors) -> list[Tensor]:

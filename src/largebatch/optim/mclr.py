@@ -27,10 +27,9 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from .bucket import Bucket
-from .checks import Check, one_of
+from .checks import Check, bounds, one_of
 from .engine import Form, ScaledMomentum
 from .measure import Tensors, wide
-from .radius import bounds
 
 __all__ = ["MCLR"]
 

@@ -111,7 +111,9 @@ def nonzero(tensors: Tensors) -> Tensor:
         tensor(True)
     """
     if on_host(tensors[0]):  # nearly always the first elements say so already
-        return torch.tensor(any(bool(_first(t).any()) or bool(t.any()) for t in tensors))
+        return torch.tensor(
+            any(bool(_first(t).any()) or bool(t.any()) for t in tensors), device=tensors[0].device
+        )
     return (_together(tensors) != 0).any()
 
 
@@ -125,6 +127,9 @@ def flat(tensor: Tensor) -> Tensor | None:
 
 def alike(lists: Sequence[Tensors]) -> bool:
     """Whether the k-th tensors of all lists keep their elements in one order, without gaps."""
+    for first, *others in zip(*lists, strict=True):
+        if any(other.numel() != first.numel() for other in others):
+            return False
     if all(tensor.is_contiguous() for tensors in lists for tensor in tensors):
         return True
     return all(
@@ -143,7 +148,7 @@ def _by_size(tensors: Tensors, one: _Measure, several: Callable[[list[int]], Ten
     small = [i for i, t in enumerate(tensors) if t.numel() < _SMALL]
     if not large:
         return several(small)
-    found = torch.empty(len(tensors), dtype=wide(tensors[0].dtype))
+    found = tensors[0].new_empty(len(tensors), dtype=wide(tensors[0].dtype))
     found[large] = torch.stack([one(i, tensors[i]) for i in large]).sqrt_()
     if small:
         found[small] = several(small)
@@ -164,7 +169,7 @@ class _Pieces:
     def __init__(self, compute: Callable[..., Tensor], *sources: Tensors) -> None:
         self.compute, self.sources = compute, sources
         size = min(_PIECE, max(t.numel() for t in sources[0]))
-        self.room = torch.empty(size, dtype=wide(sources[0][0].dtype))
+        self.room = sources[0][0].new_empty(size, dtype=wide(sources[0][0].dtype))
 
     def __call__(self, index: int, _: Tensor) -> Tensor:
         tensors = [source[index] for source in self.sources]

@@ -25,35 +25,12 @@ from torch import Tensor
 
 from .base import Rule, published
 from .bucket import Bucket
-from .checks import Check, one_of
+from .checks import Check, clip_bounds, one_of
 from .layers import Layers, descend_by_layer
 from .measure import HALVES, Tensors, on_host, wide
 from .recursion import descend, learning_rate
 
 __all__ = ["Normalized", "averaged", "full_precision"]
-
-
-def bounds(name: str, value: object) -> tuple[float, float] | None:
-    """Return `value`, a pair of numbers with 0 <= low <= high and 0 < high, or None.
-
-    Example:
-        >>> bounds("clip", (0, 10))
-        (0.0, 10.0)
-        >>> bounds("clip", (1, 0))
-        Traceback (most recent call last):
-        ValueError: clip must be None or (low, high) with 0 <= low <= high and 0 < high, got (1, 0)
-    """
-    if value is None:
-        return None
-    try:
-        low, high = map(float, value)  # type: ignore[call-overload]
-    except (TypeError, ValueError):
-        low, high = math.nan, math.nan
-    if 0 <= low <= high and high > 0 and low < math.inf:
-        return low, high
-    raise ValueError(
-        f"{name} must be None or (low, high) with 0 <= low <= high and 0 < high, got {value!r}"
-    )
 
 
 class Normalized(Rule):
@@ -66,7 +43,7 @@ class Normalized(Rule):
     checks: ClassVar[Mapping[str, Check]] = {
         **Rule.checks,
         "exclude": one_of("1d", "all", None),
-        "clip": bounds,
+        "clip": clip_bounds,
     }
 
     @abstractmethod

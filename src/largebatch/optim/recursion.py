@@ -6,13 +6,13 @@ r"""The recursion that the rules with a scale share, and the passes over memory 
 
 Momentum is kept as v, with u = r*v and a number r a parameter:
 
-    v <- c*v + h      w <- w - a*v        c = beta*r_old/r
+    v <- c*v + k*h    w <- w - a*v        c = beta*r_old/r, k = 1
 
     gradient: r = s, a = eta*s        velocity: r = a = eta*s        buffer: r = 1, a = eta*s
 
-so that the scale rides on two numbers, and the update moves the bytes of plain momentum SGD. In
-full precision on a CPU it is torch's own fused kernel for that. Where r would be 0 (no direction,
-no rate) h is left out, r stays, and momentum goes on.
+so that the scale rides on two numbers, and the update moves the bytes of plain momentum SGD: on a
+CPU in torch's own fused kernel for that. Where r would be 0 (no direction, no rate) h is left out,
+r stays, and momentum goes on. In float16, whose range v = u/r may leave, r is 1.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ import torch
 from torch import Tensor
 
 from .bucket import Bucket
-from .measure import HALVES, Tensors, on_host
+from .measure import HALVES, Tensors, decayed, on_host
+
+# Units of momentum are at least so large, unless 0.
+_LEAST_UNIT = 1e-30
 
 __all__ = ["Coefficients", "Form", "advance", "coefficients", "descend", "learning_rate"]
 
@@ -33,38 +36,48 @@ Form = Literal["gradient", "velocity", "buffer"]
 
 @dataclass(frozen=True, slots=True)
 class Coefficients:
-    """The numbers of one step: 0-dim for all parameters of a bucket, or one a parameter.
+    """The numbers of one step, one a parameter or 0-dim for all.
 
     Attributes:
         carry: c, what the momentum is multiplied by.
+        gain: k, what h is multiplied by: 1, but where the unit cannot follow.
         stride: a, what the weights move by, in units of v.
         unit: r, the unit that v is in from this step on.
-        idle: whether h is left out.
-        may_idle: False where it is known beforehand that nothing is idle.
+        gains: False where it is known beforehand that k is 1 for all.
     """
 
     carry: Tensor
+    gain: Tensor
     stride: Tensor
     unit: Tensor
-    idle: Tensor
-    may_idle: bool
+    gains: bool
 
 
 def coefficients(
-    group: dict[str, Any], scale: Tensor, before: Tensor, may_vanish: bool
+    group: dict[str, Any], scale: Tensor, before: Tensor, *, may_vanish: bool, plain: bool
 ) -> Coefficients:
-    """The numbers of a step with scale s, which `may_vanish`; momentum was in the unit `before`."""
-    still = group["form"] == "velocity" and (isinstance(group["lr"], Tensor) or not group["lr"])
+    """The numbers of a step with scale s, which `may_vanish`; momentum was in the unit `before`.
+
+    With `plain` the unit is 1, for momentum whose precision has no room for another.
+    """
+    beta, form = group["momentum"], group["form"]
     rate = learning_rate(group, scale.device)
-    moved = scale * rate
-    unit = {"gradient": scale, "velocity": moved, "buffer": torch.ones_like(scale)}[group["form"]]
-    may_idle = may_vanish or still
+    moved = (scale * rate).expand_as(before)
+    wanted = {"gradient": scale.expand_as(before), "velocity": moved, "buffer": None}[form]
+    if wanted is None:
+        one = torch.ones_like(before)
+        return Coefficients(beta * before, one, moved, one, gains=False)
+    step = rate if form == "gradient" else 1.0
+    if plain:
+        return Coefficients(beta * before, wanted, step * torch.ones_like(before), before**0, True)
+    still = form == "velocity" and (isinstance(group["lr"], Tensor) or not group["lr"])
     # Elsewhere a scale of 0 comes from an infinite gradient, and shall show: r = 0 gives NaN.
-    idle = unit == 0 if may_idle else torch.zeros_like(unit, dtype=torch.bool)
+    idle = wanted == 0 if may_vanish or still else torch.zeros_like(before, dtype=torch.bool)
+    # Below this a step moves no weight, and v = u/r would overflow where u does not.
+    unit = torch.where(wanted == 0, wanted, wanted.clamp(min=_LEAST_UNIT))
     unit = torch.where(idle, before, unit)
-    carry = group["momentum"] * torch.where(idle, 1.0, before / unit)
-    stride = {"gradient": unit * rate, "velocity": unit, "buffer": moved}[group["form"]]
-    return Coefficients(carry, stride, unit, idle, may_idle)
+    carry = beta * torch.where(idle, 1.0, before / unit)
+    return Coefficients(carry, (~idle).to(unit.dtype), step * unit, unit, may_vanish or still)
 
 
 def learning_rate(group: dict[str, Any], device: torch.device) -> float | Tensor:
@@ -88,23 +101,24 @@ def advance(bucket: Bucket, momenta: Tensors | None, numbers: Coefficients) -> N
 
 def _fused(bucket: Bucket, momenta: Tensors | None, numbers: Coefficients) -> None:
     lists = [bucket.parameters, bucket.gradients, momenta or []]
-    for (carry, stride, idle), indices in _rows(numbers, len(bucket.parameters)).items():
+    for (carry, gain, stride), indices in _rows(numbers, len(bucket.parameters)).items():
         weights, gradients, velocities = ([each[i] for i in indices if each] for each in lists)
-        if not idle:
+        if gain == 1:
             _sgd(weights, gradients, velocities, carry, stride, bucket.weight_decay)
         elif velocities:
+            directions = decayed(gradients, weights, bucket.weight_decay)
             torch._foreach_mul_(velocities, carry)
+            if gain:
+                torch._foreach_add_(velocities, directions, alpha=gain)
             torch._foreach_add_(weights, velocities, alpha=-stride)
 
 
-def _rows(numbers: Coefficients, count: int) -> dict[tuple[float, float, bool], range | list[int]]:
+def _rows(numbers: Coefficients, count: int) -> dict[tuple[float, float, float], list[int]]:
     """The numbers of the step on the host, with the parameters that share them."""
-    parts = [numbers.carry, numbers.stride, numbers.idle]
-    if all(part.ndim == 0 for part in parts):
-        return {tuple(part.item() for part in parts): range(count)}  # type: ignore[dict-item]
-    rows: dict[tuple[float, float, bool], range | list[int]] = {}
+    parts = [numbers.carry, numbers.gain, numbers.stride]
+    rows: dict[tuple[float, float, float], list[int]] = {}
     for index, row in enumerate(zip(*(part.expand(count).tolist() for part in parts), strict=True)):
-        rows.setdefault(row, []).append(index)  # type: ignore[union-attr]
+        rows.setdefault(row, []).append(index)
     return rows
 
 
@@ -133,11 +147,10 @@ def _sgd(
 
 def _multi_tensor(bucket: Bucket, momenta: Tensors | None, numbers: Coefficients) -> None:
     directions = bucket.decayed()
-    if numbers.may_idle:
-        kept = (~numbers.idle).to(directions[0].dtype)
-        directions = torch._foreach_mul(directions, _factors(kept))
+    if numbers.gains and momenta is not None:
+        directions = torch._foreach_mul(directions, _each(numbers.gain, directions))
     if momenta is not None:
-        torch._foreach_mul_(momenta, _factors(numbers.carry))
+        torch._foreach_mul_(momenta, _each(numbers.carry, momenta))
         torch._foreach_add_(momenta, directions)
         if bucket.group.get("nesterov"):
             ahead = torch._foreach_mul(momenta, bucket.group["momentum"])
@@ -148,15 +161,14 @@ def _multi_tensor(bucket: Bucket, momenta: Tensors | None, numbers: Coefficients
     descend(bucket.parameters, directions, numbers.stride)
 
 
-def _factors(values: Tensor) -> Tensor | Tensors:
-    """One number, or one a tensor, as multi-tensor operations want them."""
-    return values if values.ndim == 0 else values.unbind()
+def _each(values: Tensor, like: Tensors) -> Tensors:
+    """One number a tensor, also where one serves all."""
+    return values.expand(len(like)).unbind()
 
 
 def descend(weights: Tensors, directions: Tensors, stride: Tensor) -> None:
-    """W <- w - a*d, in place, with one number a or one a parameter."""
+    """Subtract a times its direction from each weight, in one rounding of half precision."""
     if stride.ndim == 0 and weights[0].dtype not in HALVES:
         torch._foreach_sub_(weights, torch._foreach_mul(directions, stride))
     else:  # one pass and one rounding, though a kernel for each tensor
-        strides = stride.expand(len(weights)).unbind()
-        torch._foreach_addcmul_(weights, directions, strides, value=-1.0)
+        torch._foreach_addcmul_(weights, directions, _each(stride, weights), value=-1.0)

@@ -104,7 +104,7 @@ class SNGM(ScaledMomentum):
 
 def _by_block(bucket: Bucket) -> Tensor:
     norms = bucket.norms("decayed")
-    return _inverse(norms, bucket.norms("gradients") > 0 if bucket.weight_decay else norms > 0)
+    return _inverse(norms, (bucket.norms("gradients") if bucket.weight_decay else norms) != 0)
 
 
 def _whole(buckets: Sequence[Bucket]) -> list[Tensor]:

@@ -14,7 +14,17 @@ from ..tasks import Task, resolve
 __all__ = ["METHODS", "REFERENCE", "SCALES", "Pair", "Question", "question_for"]
 
 REFERENCE = "msgd"
-METHODS = ("msgd", "lars", "sngm", "gnc", "rnc", "sngm+gnc", "msgd+longer")
+METHODS = (
+    "msgd",
+    "nesterov",
+    "adamw",
+    "lars",
+    "sngm",
+    "gnc",
+    "rnc",
+    "sngm+gnc",
+    "msgd+longer",
+)
 Pair = tuple[str, int]
 """Method and batch size."""
 MOST_STEPS = 12
