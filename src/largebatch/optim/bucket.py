@@ -109,7 +109,7 @@ class Bucket:
 
 def _one_kind(lists: list[Tensors]) -> bool:
     dtype = lists[0][0].dtype
-    return all(t.dtype == dtype for tensors in lists for t in tensors) and alike(lists)
+    return all({t.dtype for t in tensors} == {dtype} for tensors in lists) and alike(lists)
 
 
 def buckets(group: dict[str, Any], rule: str) -> list[Bucket]:

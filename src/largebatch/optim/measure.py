@@ -127,10 +127,10 @@ def flat(tensor: Tensor) -> Tensor | None:
 
 def alike(lists: Sequence[Tensors]) -> bool:
     """Whether the k-th tensors of all lists keep their elements in one order, without gaps."""
-    for first, *others in zip(*lists, strict=True):
-        if any(other.numel() != first.numel() for other in others):
-            return False
-    if all(tensor.is_contiguous() for tensors in lists for tensor in tensors):
+    sizes, *others = ([tensor.numel() for tensor in tensors] for tensors in lists)
+    if any(other != sizes for other in others):
+        return False
+    if all(all(map(Tensor.is_contiguous, tensors)) for tensors in lists):
         return True
     return all(
         flat(first) is not None and all(other.stride() == first.stride() for other in others)
