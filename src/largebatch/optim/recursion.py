@@ -116,8 +116,11 @@ def _fused(bucket: Bucket, momenta: Tensors | None, numbers: Coefficients) -> No
 def _rows(numbers: Coefficients, count: int) -> dict[tuple[float, float, float], list[int]]:
     """The numbers of the step on the host, with the parameters that share them."""
     parts = [numbers.carry, numbers.gain, numbers.stride]
+    lists = [part.expand(count).tolist() for part in parts]
+    if all(len(set(each)) == 1 for each in lists):  # one norm for all: nothing to sort
+        return {(lists[0][0], lists[1][0], lists[2][0]): list(range(count))}
     rows: dict[tuple[float, float, float], list[int]] = {}
-    for index, row in enumerate(zip(*(part.expand(count).tolist() for part in parts), strict=True)):
+    for index, row in enumerate(zip(*lists, strict=True)):
         rows.setdefault(row, []).append(index)
     return rows
 
