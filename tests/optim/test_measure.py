@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from largebatch.optim import measure
-from largebatch.optim.measure import decayed, decayed_norms, flat, nonzero, norms
+from largebatch.optim.measure import any_nonzero, decayed, decayed_norms, flat, nonzero, norms
 
 # A scalar, nothing, a small one, one above the limit for "small", and one of several pieces.
 SHAPES = [(), (0, 3), (5, 3), (3, 2, 41, 43), (5, 29, 17, 151)]
@@ -67,10 +67,11 @@ def test_nothing_decays_into_the_gradients_themselves():
 @pytest.mark.parametrize("at", range(4))
 def test_a_single_element_makes_it_nonzero(at):
     zeros = [torch.zeros(3, 5), torch.zeros(()), torch.zeros(0), torch.zeros(4)]
-    assert not nonzero(zeros)
+    assert not any_nonzero(zeros)
     if zeros[at].numel():
         zeros[at].view(-1)[-1] = float("nan") if at == 3 else 1e-30
-        assert nonzero(zeros)
+        assert any_nonzero(zeros)
+        assert nonzero(zeros).tolist() == [place == at for place in range(4)]
 
 
 def test_elements_that_do_not_lie_side_by_side_have_no_flat_view():

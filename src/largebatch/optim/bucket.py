@@ -15,7 +15,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from .measure import Tensors, alike, decayed, decayed_norms, nonzero, norms
+from .measure import Tensors, alike, any_nonzero, decayed, decayed_norms, nonzero, norms
 from .mesh import Sharding, local, sharding
 
 __all__ = ["Bucket", "buckets"]
@@ -71,9 +71,9 @@ class Bucket:
             found = norms(getattr(self, of))
         return found if self.sharding is None else self.total(found.square()).sqrt()
 
-    def moved(self) -> Tensor:
-        """Whether any gradient has an element that is not 0, 0-dim."""
-        found = nonzero(self.gradients)
+    def moved(self, *, each: bool) -> Tensor:
+        """Whether gradients have an element that is not 0: any of them, 0-dim, or `each`."""
+        found = nonzero(self.gradients) if each else any_nonzero(self.gradients)
         return found if self.sharding is None else self.total(found.float()) > 0
 
     def fuses(self, *states: Tensors) -> bool:

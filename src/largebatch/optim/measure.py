@@ -21,6 +21,7 @@ __all__ = [
     "HALVES",
     "Tensors",
     "alike",
+    "any_nonzero",
     "decayed",
     "decayed_norms",
     "flat",
@@ -79,15 +80,18 @@ def decayed_norms(gradients: Tensors, weights: Tensors, weight_decay: float) -> 
         return _together(decayed(gradients, weights, weight_decay))
 
     def decay(out: Tensor, g: Tensor, w: Tensor) -> Tensor:
-        if g.dtype in HALVES:
-            return out.copy_(g).add_(w, alpha=weight_decay)
         return torch.add(g, w, alpha=weight_decay, out=out)
+
+    def decay_half(out: Tensor, g: Tensor, w: Tensor) -> Tensor:
+        return out.copy_(g).add_(w, alpha=weight_decay)
+
+    compute = decay_half if gradients[0].dtype in HALVES else decay
 
     def together(at: Sequence[int]) -> Tensor:
         some = [gradients[i] for i in at], [weights[i] for i in at]
         return _together(decayed(*some, weight_decay))
 
-    return _by_size(gradients, _Pieces(decay, gradients, weights), together)
+    return _by_size(gradients, _Pieces(compute, gradients, weights), together)
 
 
 def decayed(gradients: Tensors, weights: Tensors, weight_decay: float) -> Tensors:
@@ -104,17 +108,27 @@ def decayed(gradients: Tensors, weights: Tensors, weight_decay: float) -> Tensor
 
 
 def nonzero(tensors: Tensors) -> Tensor:
-    """Whether any tensor has an element that is not 0 (NaN is not), 0-dim bool.
+    """Whether each tensor has an element that is not 0 (NaN is not), in one vector of bool.
 
     Example:
         >>> nonzero([torch.zeros(2), torch.tensor([0.0, 1.0])])
+        tensor([False,  True])
+    """
+    if on_host(tensors[0]):
+        return torch.tensor([_moves(t) for t in tensors], device=tensors[0].device)
+    return _together(tensors) != 0
+
+
+def any_nonzero(tensors: Tensors) -> Tensor:
+    """Whether any of them has, 0-dim; the first that has is enough.
+
+    Example:
+        >>> any_nonzero([torch.zeros(2), torch.tensor([0.0, 1.0])])
         tensor(True)
     """
-    if on_host(tensors[0]):  # nearly always the first elements say so already
-        return torch.tensor(
-            any(bool(_first(t).any()) or bool(t.any()) for t in tensors), device=tensors[0].device
-        )
-    return (_together(tensors) != 0).any()
+    if on_host(tensors[0]):
+        return torch.tensor(any(map(_moves, tensors)), device=tensors[0].device)
+    return nonzero(tensors).any()
 
 
 def flat(tensor: Tensor) -> Tensor | None:
@@ -173,14 +187,18 @@ class _Pieces:
 
     def __call__(self, index: int, _: Tensor) -> Tensor:
         tensors = [source[index] for source in self.sources]
-        alike = all(t.stride() == tensors[0].stride() for t in tensors)
-        flats = [_elements(t) if alike else t.reshape(-1) for t in tensors]
-        squares = []
-        for start in range(0, flats[0].numel(), _PIECE):
-            pieces = [each[start : start + _PIECE] for each in flats]
-            made = self.compute(self.room[: pieces[0].numel()], *pieces)
-            squares.append(torch.dot(made, made))
-        return torch.stack(squares).sum() if len(squares) > 1 else squares[0]
+        ordered = [t.is_contiguous() for t in tensors]
+        same = all(ordered) or (not any(ordered) and alike([[t] for t in tensors]))
+        flats = [_elements(t) if same else t.reshape(-1) for t in tensors]
+        size = flats[0].numel()
+        if size <= _PIECE:
+            return self._square(size, flats)
+        pieces = zip(*(torch.split(each, _PIECE) for each in flats), strict=True)
+        return torch.stack([self._square(piece[0].numel(), piece) for piece in pieces]).sum()
+
+    def _square(self, size: int, piece: Sequence[Tensor]) -> Tensor:
+        made = self.compute(self.room[:size], *piece)
+        return torch.dot(made, made)
 
 
 def _elements(tensor: Tensor) -> Tensor:
@@ -188,5 +206,7 @@ def _elements(tensor: Tensor) -> Tensor:
     return tensor.reshape(-1) if elements is None else elements
 
 
-def _first(tensor: Tensor) -> Tensor:
-    return tensor[:1] if tensor.ndim else tensor
+def _moves(tensor: Tensor) -> bool:
+    """Whether an element is not 0; nearly always the first ones say so already."""
+    first = tensor[:1] if tensor.ndim else tensor
+    return bool(first.any()) or bool(tensor.any())

@@ -104,7 +104,7 @@ class SNGM(ScaledMomentum):
 
 def _by_block(bucket: Bucket) -> Tensor:
     norms = bucket.norms("decayed")
-    return _inverse(norms, (bucket.norms("gradients") if bucket.weight_decay else norms) != 0)
+    return _inverse(norms, bucket.moved(each=True) if bucket.weight_decay else norms != 0)
 
 
 def _whole(buckets: Sequence[Bucket]) -> list[Tensor]:
@@ -121,7 +121,7 @@ def _moved(buckets: Sequence[Bucket], device: torch.device) -> Tensor:
     """Whether there is a gradient at all: where nothing decays, ||h|| says so itself."""
     if not any(bucket.weight_decay for bucket in buckets):
         return torch.ones((), dtype=torch.bool, device=device)
-    return torch.stack([bucket.moved().to(device) for bucket in buckets]).any()
+    return torch.stack([bucket.moved(each=False).to(device) for bucket in buckets]).any()
 
 
 def _inverse(norms: Tensor, moved: Tensor) -> Tensor:
