@@ -1,5 +1,6 @@
 """The pages say what is so: their Python runs, their links lead somewhere, every name is listed."""
 
+import json
 import re
 import runpy
 from pathlib import Path
@@ -37,6 +38,20 @@ def test_links_to_files_lead_somewhere(page: Path):
     links = LINK.findall(page.read_text(encoding="utf-8"))
     missing = [link for link in links if not (page.parent / link).exists()]
     assert not missing, f"{name(page)} links to files that are not there: {missing}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_no_page_waits_for_its_text(page: Path):
+    assert not re.search(r"^\{\w+\}$", page.read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def test_the_costs_of_the_rules_are_those_that_were_measured(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    table = runpy.run_path(str(ROOT / "benchmarks" / "table.py"))
+    found = json.loads((ROOT / "benchmarks" / "results" / "optim.json").read_text("utf-8"))
+    page = (ROOT / "docs" / "update-rules.md").read_text(encoding="utf-8")
+    missing = [row for row in table["rows"](found) if row not in page]
+    assert not missing, f"python benchmarks/table.py prints what update-rules.md lacks: {missing}"
 
 
 def test_every_public_name_has_its_entry():

@@ -135,8 +135,7 @@ class CBLR(ScaledMomentum):
     ) -> None:
         """Estimate the Hessian's diagonal anew, and average it with the former ones.
 
-        An exact refresh takes about as long as 4.5 gradients, and 3.5 for each further sample; one
-        by differences 2 for each sample.
+        An exact refresh takes about as long as 5 gradients, one by differences 2 for each sample.
 
         Call it between steps, before the forward pass of the next. Weights, gradients and the
         global random state stay as they are; what the model changes in its own forward pass, as

@@ -63,7 +63,7 @@ def test_every_parameter_has_one_optimizer_with_the_runs_options(config, name):
 
 
 def test_no_two_names_are_one_rule(moved):
-    moves = {name: moved(name, lr=0.01, worker_size=4) for name in RULES}
+    moves = {name: moved(name, lr=0.01, worker_size=8) for name in RULES}
     for move in moves.values():
         assert all(m.isfinite().all() and m.norm() > 0 for m in move)
     alike = [(a, b) for a, b in combinations(RULES, 2) if close(moves[a], moves[b])]
