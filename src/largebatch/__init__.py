@@ -5,7 +5,7 @@ process of a data-parallel group. :class:`Workers` gives each worker its own wei
 worker's own gradient and leaves their mean in ``p.grad`` for any optimizer.
 """
 
-from . import schedule
+from . import schedule, theory
 from .contracts import Perturbation, Point
 from .optim import CBLR, CLARS, LAMB, LARS, LARS2020, MCLR, SNGM, PercentDelta
 from .perturb import GNC, RNC, Switch
@@ -28,6 +28,7 @@ __all__ = [
     "Worker",
     "Workers",
     "schedule",
+    "theory",
 ]
 
 __version__ = "0.1.0"

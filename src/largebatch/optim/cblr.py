@@ -51,7 +51,7 @@ class CBLR(ScaledMomentum):
         lr: learning rate eta; a number or a tensor.
         momentum: beta, in [0, 1).
         weight_decay: lambda, multiplied by R as the gradient is.
-        diagonal: "ratio" for |w/g|; "hessian" for Eq. 9, which needs :meth:`refresh`.
+        diagonal: "ratio" for abs(w/g); "hessian" for Eq. 9, which needs :meth:`refresh`.
         damping: delta, added to the denominator; 0 is the document's.
         bounds: the least s, without which zero weights never move in the cheap form, and the
             largest; the document has none.

@@ -46,7 +46,7 @@ class MCLR(ScaledMomentum):
             by; a number or a tensor.
         momentum: beta, in [0, 1).
         weight_decay: lambda, in the denominator and in the update.
-        magnitudes: medians of |w| and |g| in place of w and g; False is the document's.
+        magnitudes: medians of magnitudes in place of those of w and g; False is the document's.
         bounds: the least and the largest s; the document has none.
         exclude: None scales and decays all parameters, as the document does; "1d" leaves those of
             at most one dimension out of both; "all", for a group: never scaled.
