@@ -1,6 +1,6 @@
 """The table of what a step of each rule costs, from results/optim.json, as the documentation has it.
 
-    python benchmarks/table.py        prints the rows of docs/update-rules.md
+python benchmarks/table.py        prints the rows of docs/update-rules.md
 """
 
 from __future__ import annotations
