@@ -1,4 +1,4 @@
-"""The table of what a step of each rule costs, from results/optim.json, as the documentation has it.
+"""The table of what a step of each rule costs, from results/optim.json, for the documentation.
 
 python benchmarks/table.py        prints the rows of docs/update-rules.md
 """

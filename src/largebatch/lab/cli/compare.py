@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add compare's arguments; what is not given comes from the task and the scale."""
     add = parser.add_argument
     add("--task", default="digits", help="a task of ours or package.module:factory")
-    add("--methods", type=names, help="comma-separated, e.g. msgd,sngm+gnc,torch.optim:NAdam")
+    add("--methods", type=names, help="comma-separated, such as msgd,sngm+gnc: see the list verb")
     add("--batch-sizes", type=numbers, help="large batch sizes, comma-separated")
     add("--small-batch", type=positive, help="batch size of the momentum SGD reference")
     add("--worker-size", type=positive, help="examples of one worker")
