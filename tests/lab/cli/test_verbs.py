@@ -38,8 +38,8 @@ def test_list_names_everything_with_its_source(cli, monkeypatch, columns):
     for method in (*RULES.values(), *PERTURBATIONS.values()):
         assert f" {method.name} {method.summary} ({method.source})" in text
     assert all(f"Update rules: {rule.family}" in lines for rule in RULES.values())
-    assert text.count("[+0.4]") == 1  # of all rules one needs more than its gradient
-    assert "(Gao and Zhong 2020, Eq. 9-11) [+0.4]" in text
+    assert text.count("[+0.5]") == 1  # of all rules one needs more than its gradient
+    assert "(Gao and Zhong 2020, Eq. 9-11) [+0.5]" in text
 
 
 def test_list_as_json(cli):
@@ -51,7 +51,7 @@ def test_list_as_json(cli):
         "summary": RULES["cblr-hessian"].summary,
         "source": "Gao and Zhong 2020, Eq. 9-11",
         "family": "a rate for each element",
-        "extra_gradients": 0.4,
+        "extra_gradients": 0.5,
     }
     assert found["perturbations"]["gnc"]["extra_gradients"] == 0
 
