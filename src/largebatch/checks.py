@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +20,6 @@ __all__ = [
     "check_offsets",
     "check_ownership",
     "check_weight",
-    "one_number",
 ]
 
 
@@ -141,11 +139,3 @@ def check_gradients(owned: Sequence[Tensor | None], gradients: Sequence[Tensor |
         raise TypeError(
             "Workers needs dense gradients, got a sparse one: make the embedding with sparse=False"
         )
-
-
-def one_number(loss: Any) -> Tensor:
-    """The loss as a 0-dim tensor; anything but one number is an error."""
-    if not isinstance(loss, Tensor) or loss.numel() != 1:
-        found = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
-        raise ValueError(f"fn must return the loss as one number in a tensor, got {found}")
-    return loss.reshape(())

@@ -15,10 +15,11 @@ from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
 from .batching import split_batch
-from .checks import check_arguments, check_ownership, check_weight, one_number
+from .checks import check_arguments, check_ownership, check_weight
 from .clean import RunningStatistics
 from .combine import Reduction
 from .contracts import GradientNoise, Perturbation
+from .losses import one_number
 from .memory import bytes_needed
 from .parallel import check_model
 from .passes import Passes, Worker

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from ..checks import one_number
+from ..losses import one_number
 
 __all__ = ["LossFn", "check_reached", "evaluated"]
 
