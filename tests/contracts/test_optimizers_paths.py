@@ -5,6 +5,7 @@ import sys
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 SHAPES = [(6, 4), (4,), (5, 3, 2, 2), (), (0, 3), (64, 80)]
 
@@ -133,6 +134,18 @@ def test_a_state_moves_to_parameters_of_another_precision(cls):
     moved = cls(wide, weight_decay=0.1)
     moved.load_state_dict(optimizer.state_dict())
     close(run(moved, count=3), run(optimizer, count=3), 1e-4)
+
+
+def test_a_step_on_fake_tensors_is_foretold(cls):
+    # Red: a kernel run on memory that a fake does not have.
+    with FakeTensorMode():
+        weights = [torch.nn.Parameter(torch.ones(s)) for s in SHAPES]
+        optimizer = cls(weights, weight_decay=0.1)
+        for weight in weights:
+            weight.grad = torch.ones_like(weight)
+        for _ in range(2):
+            optimizer.step()
+    assert all(type(t) is not torch.Tensor for s in optimizer.state.values() for t in s.values())
 
 
 def test_nan_gradients_show(cls):

@@ -34,6 +34,7 @@ __all__ = [
 # What torch's multi-tensor operations take and return.
 Tensors = tuple[Tensor, ...] | list[Tensor]
 
+_PLAIN = (Tensor, torch.nn.Parameter)
 HALVES = (torch.float16, torch.bfloat16)
 # Elements computed at once: a piece of each of two tensors and the result fit a core's cache.
 _PIECE = 1 << 18
@@ -47,8 +48,17 @@ def wide(dtype: torch.dtype) -> torch.dtype:
 
 
 def on_host(tensor: Tensor) -> bool:
-    """Whether values may be read at once: on a CPU, outside of a graph that is being compiled."""
-    return tensor.device.type == "cpu" and not torch.compiler.is_compiling()
+    """Whether values may be read at once, and kernels run on memory.
+
+    So on a CPU, outside of a graph that is being compiled; not where a mode or a subclass stands in
+    for the tensor, as the fakes do by which memory is foretold.
+    """
+    return (
+        tensor.device.type == "cpu"
+        and type(tensor) in _PLAIN
+        and not torch.compiler.is_compiling()
+        and torch._C._len_torch_dispatch_stack() == 0
+    )
 
 
 def norms(tensors: Tensors) -> Tensor:
