@@ -1,5 +1,8 @@
 """What the agreement tests share: one problem, and ways of running two optimizers on it."""
 
+import socket
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -104,3 +107,31 @@ def apart() -> Callable[[list[Tensor], list[Tensor]], None]:
         assert (a - b).norm() > 1e-4 * b.norm()
 
     return check
+
+
+@pytest.fixture
+def two_processes() -> Callable[..., None]:
+    """Runs a test's own file as a script in two processes, told its rank, a port and more.
+
+    As a script, since a spawned process cannot import a test module by its name.
+    """
+
+    def run(script: str, *more: object) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        commands = [
+            [sys.executable, script, str(rank), str(port), *map(str, more)] for rank in (0, 1)
+        ]
+        started = [
+            subprocess.Popen(c, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            for c in commands
+        ]
+        try:
+            said = [each.communicate(timeout=240)[0] for each in started]
+        finally:
+            for each in started:
+                each.kill()
+        assert [each.returncode for each in started] == [0, 0], "\n".join(said)
+
+    return run

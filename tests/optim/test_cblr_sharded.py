@@ -1,11 +1,10 @@
 """CBLR's refresh over two processes: each has half the batch, all learn the whole's diagonal."""
 
-import socket
 import sys
 
 import pytest
 import torch
-from torch import multiprocessing, nn
+from torch import nn
 
 from largebatch.optim.cblr import CBLR
 
@@ -103,10 +102,11 @@ def process(rank, port):
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="gloo over processes is tried on Unix")
-def test_a_refresh_over_processes_is_that_of_the_whole_batch():
+def test_a_refresh_over_processes_is_that_of_the_whole_batch(two_processes):
     # Red: signs drawn for the local piece, a mean forgotten (replicas drift apart), an exact
     # product where FSDP2 gives none, state that a checkpoint loses.
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    multiprocessing.spawn(process, (port,), nprocs=2)
+    two_processes(__file__)
+
+
+if __name__ == "__main__":
+    process(int(sys.argv[1]), int(sys.argv[2]))

@@ -1,12 +1,12 @@
 """Parameters that FSDP2 cuts over processes end where whole ones do, under every rule."""
 
 import json
-import socket
 import sys
+from pathlib import Path
 
 import pytest
 import torch
-from torch import multiprocessing, nn
+from torch import nn
 
 import largebatch.optim
 from largebatch.contracts import Listener
@@ -83,13 +83,10 @@ def process(rank, port, file):
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="gloo over processes is tried on Unix")
-def test_sharded_parameters_end_where_whole_ones_do(tmp_path):
+def test_sharded_parameters_end_where_whole_ones_do(two_processes, tmp_path):
     # Red: a norm over the local piece alone; state that cannot be gathered or loaded.
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     file = tmp_path / "differences.json"
-    multiprocessing.spawn(process, args=(port, file), nprocs=2)
+    two_processes(__file__, file)
     found = json.loads(file.read_text())
     assert len(found) == 2 * len(rules())
     far = {name: ends for name, ends in found.items() if max(ends) > 1e-12}
@@ -99,3 +96,7 @@ def test_sharded_parameters_end_where_whole_ones_do(tmp_path):
 def test_plain_tensors_are_not_sharded():
     assert sharding(nn.Parameter(torch.ones(2))) is None
     assert sharding(torch.ones(2)) is None
+
+
+if __name__ == "__main__":
+    process(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))
