@@ -46,6 +46,7 @@ def held_during(count: int, perturb, scaler=None) -> tuple[int, int, int]:
     model = nn.Sequential(nn.Linear(100, 100), nn.Tanh(), nn.Linear(100, 10))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     x = torch.randn(count, 100)
+    torch.compiler.reset()  # what other tests compiled is dropped now, not in between
     start = live_bytes()
     workers = lb.Workers(model, optimizer, perturb, count=count, scaler=scaler)
     announced = workers.bytes_needed
