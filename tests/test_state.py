@@ -130,6 +130,7 @@ def test_holds_tensors_and_plain_numbers_only(network, batches, loss_of):
     assert {k: v for k, v in state.items() if k != "slots"} == {
         "format": 1,
         "step": 1,
+        "shown": [],
         "count": 4,
         "rank": 0,
         "kind": "noise",
