@@ -7,11 +7,14 @@ two, scope "batch"        1 looks, 2 looks, ..., M looks, 1, 2, ..., M
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
+from .batching import split_batch
 from .contracts import Perturbation, Scope
 
-__all__ = ["Order", "order_of"]
+__all__ = ["Order", "in_order", "order_of"]
 
 
 @dataclass(frozen=True)
@@ -52,3 +55,31 @@ def order_of(perturb: Perturbation | None, step: int, count: int) -> Order:
     if perturb is None:
         return Order(count)
     return Order(count, perturb.passes(step), perturb.scope(step))
+
+
+def in_order(
+    order: Order, batch: tuple[Any, ...], inner: tuple[Any, ...] | None, elsewhere: bool
+) -> Iterator[tuple[Any, ...]]:
+    """The shards of a batch, one for each pass.
+
+    Args:
+        order: the passes.
+        batch: what is shared out among the workers.
+        inner: another batch, for the passes that look; None for the same.
+        elsewhere: whether, without another batch, a worker looks on the next one's shard.
+
+    Example:
+        >>> import torch
+        >>> [x.tolist() for (x,) in in_order(Order(2, 2), (torch.arange(4),), None, True)]
+        [[2, 3], [0, 1], [0, 1], [2, 3]]
+    """
+    pieces = split_batch(batch, order.count)
+    if order.passes == 1:
+        return pieces
+    own = looks = list(pieces)
+    if inner is not None:
+        looks = list(split_batch(inner, order.count))
+    elif elsewhere:
+        looks = own[1:] + own[:1]
+    places = (order.at(place) for place in range(order.length))
+    return ((own if counts else looks)[worker] for worker, counts in places)

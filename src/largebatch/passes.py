@@ -19,6 +19,7 @@ from .checks import check_gradients, check_offsets
 from .clean import CleanWeights, RunningStatistics
 from .combine import Accumulator
 from .contracts import Listener, Point
+from .looks import Looks
 from .memory import Memory
 from .norms import relative_norm
 from .order import Order, order_of
@@ -73,8 +74,7 @@ class Passes:
         """No pass of the step has run."""
         self.ran = 0
         self._accumulator = Accumulator(self._settings.reduction)
-        self._looks = Accumulator(self._settings.reduction)
-        self._looked: list[Tensor] | None = None
+        self._looks = Looks(self._settings.reduction)
 
     @property
     def order(self) -> Order:
@@ -101,10 +101,10 @@ class Passes:
         Where it fails, the step's workers are forgotten, and so is what was remembered.
         """
         # Taken out first: the mean is divided in place, and must not be divided twice.
-        accumulator = self._accumulator
+        accumulator, looks = self._accumulator, self._looks
         self._start_anew()
         try:
-            gradients = self._combined(accumulator)
+            gradients = self._combined(accumulator, looks)
         except BaseException:
             self._forget()
             raise
@@ -113,9 +113,10 @@ class Passes:
         self._statistics.end_step(accumulator.workers)
         self.step += 1
 
-    def _combined(self, accumulator: Accumulator) -> list[Tensor | None]:
+    def _combined(self, accumulator: Accumulator, looks: Looks) -> list[Tensor | None]:
         gradients = accumulator.mean()
         owned = gradients[: len(self._owned)]
+        looks.mark(owned)
         if listeners := self._listeners():
             undo = self._settings.loss_scale() * accumulator.share
             for listener in listeners:
@@ -213,7 +214,7 @@ class Passes:
         perturb = self._settings.perturb
         if perturb is None or not worker.counts:
             return [None] * len(self._owned)
-        memory: Sequence[Tensor] | None = self._looked
+        memory: Sequence[Tensor] | None = self._looks.found
         if memory is None and self.memory is not None:
             memory = self.memory.of(worker.index)
         offsets = perturb.offsets(self._point, worker.index, memory)
@@ -233,14 +234,11 @@ class Passes:
         check_gradients(gradients, gradients)
         self._drop_gradients()
         self._statistics.to_start()
+        order = self.order
         self._looks.add(gradients, weight)
         order = self.order
-        if order.scope == "worker" or self._looks.workers == order.count:
-            undo = 1.0 / (self._settings.loss_scale() * self._looks.share)
-            found = self._looks.mean()
-            pairs = zip(found, self._point.weights, strict=True)
-            self._looked = [torch.zeros_like(w) if g is None else g * undo for g, w in pairs]
-            self._looks = Accumulator(self._settings.reduction)
+        if order.scope == "worker" or self._looks.added == order.count:
+            self._looks.find(self._point.weights, self._settings.loss_scale())
 
     def _capture(self, worker: Worker, weight: float | Tensor) -> None:
         parameters = [p for p, _, _ in self._owned]

@@ -78,5 +78,7 @@ def unpack(
 
 
 def _shown(state: dict[str, Any], settings: Settings) -> list[Tensor] | None:
+    if not state["shown"]:
+        return None
     device = settings.parameters()[0].device
-    return [each.to(device, copy=True) for each in state["shown"]] or None
+    return [each.to(device, copy=True) for each in state["shown"]]

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
-from .batching import split_batch
 from .checks import (
     check_arguments,
     check_complete,
@@ -27,6 +26,7 @@ from .clean import RunningStatistics
 from .combine import Reduction
 from .contracts import GradientNoise, Perturbation
 from .memory import bytes_needed
+from .order import in_order
 from .parallel import check_model
 from .passes import Passes, Worker
 from .rates import check_optimizers
@@ -212,24 +212,12 @@ class Workers:
         """
         self._check_idle()
         self._passes.forget()
-        for place, piece in enumerate(self._pieces(batch, inner)):
-            self._announced_last = place == self._passes.order.length - 1
-            yield piece
-
-    def _pieces(
-        self, batch: tuple[Any, ...], inner: tuple[Any, ...] | None
-    ) -> Iterator[tuple[Any, ...]]:
         elsewhere = self.perturb is not None and self.perturb.elsewhere(self.step)
         check_inner(self.perturb, elsewhere, inner)
-        order, pieces = self._passes.order, split_batch(batch, self.count)
-        if order.passes == 1:
-            return pieces
-        own = list(pieces)
-        looks = list(split_batch(inner, self.count)) if inner is not None else own
-        if elsewhere and inner is None:
-            looks = own[1:] + own[:1]
-        places = (order.at(place) for place in range(order.length))
-        return ((own if counts else looks)[worker] for worker, counts in places)
+        order = self._passes.order
+        for place, piece in enumerate(in_order(order, batch, inner, elsewhere)):
+            self._announced_last = place == order.length - 1
+            yield piece
 
     def backward(
         self, fn: Callable[..., Tensor], *batch: Any, inner: tuple[Any, ...] | None = None

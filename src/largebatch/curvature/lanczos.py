@@ -4,7 +4,8 @@ r"""The Hessian's eigenpairs at the ends of its spectrum, from products with vec
 
 H: the Hessian over all parameters; Q: orthonormal columns, as many as iterations, of all
 parameters as one vector. The extreme theta converge first. Each new column is orthogonalized
-against all before it, twice, so that rounding leaves no ghosts: memory is iterations x parameters.
+against all before it, twice, so that rounding leaves no ghosts: memory is 2 x iterations x
+parameters, for Q and HQ.
 Source: Lanczos (1950); full reorthogonalization as in Golub and Van Loan, "Matrix computations".
 """
 
@@ -55,6 +56,9 @@ def top_eigenpairs(
 ) -> Eigenpairs:
     """Return the k eigenpairs of largest magnitude that Lanczos finds.
 
+    An eigenvalue that several vectors share may be found with one of them only, unless iterations
+    reach the number of different eigenvalues.
+
     Args:
         fn: evaluates the model and returns the loss, one number in a tensor.
         parameters: what the Hessian is taken over, on one device.
@@ -65,7 +69,8 @@ def top_eigenpairs(
         method: how products are made: see :func:`hessian_products`.
 
     Raises:
-        ValueError: k below 1, or more than iterations or parameters.
+        ValueError: k below 1, or more than iterations or elements of the parameters; products
+            that are not finite.
 
     Example:
         >>> w = torch.tensor([1.0, 2.0, 3.0], requires_grad=True)
@@ -81,10 +86,12 @@ def top_eigenpairs(
     product = hessian_products(fn, parameters, method=method)
     basis, images = _basis(product, parameters, steps, generator("cpu", _START, seed, step))
     # Of the projection itself, not of the recursion's coefficients: right also after a breakdown.
-    small = basis.double() @ images.double().T
+    small = (basis @ images.T).to("cpu", torch.float64)
+    if not small.isfinite().all():
+        raise ValueError("the Hessian's products are not finite: take the loss where it is finite")
     values, mixtures = torch.linalg.eigh((small + small.T) / 2)
     chosen = values.abs().argsort(descending=True)[:k]
-    values, mixtures = values[chosen].to(basis.dtype), mixtures[:, chosen].T.to(basis.dtype)
+    values, mixtures = values[chosen].to(basis), mixtures[:, chosen].T.to(basis)
     vectors, moved = mixtures @ basis, mixtures @ images
     residuals = (moved - values[:, None] * vectors).norm(dim=1)
     return Eigenpairs(values, _cut(vectors, parameters), residuals)
@@ -94,27 +101,26 @@ def _basis(
     product: Product, parameters: Sequence[Tensor], steps: int, source: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Orthonormal rows that span the Krylov space, and their products with H."""
-    rows: list[Tensor] = []
-    images: list[Tensor] = []
     vector = _random(parameters, source)
-    while len(rows) < steps:
-        if rows:
-            vector = _orthogonal(images[-1], rows)
-            if vector is None:  # the space is exhausted: go on in a direction not yet seen
-                vector = _orthogonal(_random(parameters, source), rows)
-            if vector is None:
-                break
-        rows.append(vector)
-        images.append(_flat(product(_uncut(vector, parameters))))
-    return torch.stack(rows), torch.stack(images)
+    rows, images = (vector.new_empty(steps, len(vector)) for _ in range(2))
+    for place in range(steps):
+        if place:
+            found = _orthogonal(images[place - 1], rows[:place])
+            if found is None:  # the space is exhausted: go on in a direction not yet seen
+                found = _orthogonal(_random(parameters, source), rows[:place])
+            if found is None:  # too small a part of it is new to tell from rounding
+                return rows[:place], images[:place]
+            vector = found
+        rows[place] = vector
+        images[place] = _flat(product(_uncut(vector, parameters)))
+    return rows, images
 
 
-def _orthogonal(vector: Tensor, rows: Sequence[Tensor]) -> Tensor | None:
+def _orthogonal(vector: Tensor, rows: Tensor) -> Tensor | None:
     """The part of a vector that is orthogonal to the rows, at length 1; None where none is left."""
     before = vector.norm()
-    known = torch.stack(list(rows))
     for _ in range(2):
-        vector = vector - known.T @ (known @ vector)
+        vector = vector - rows.T @ (rows @ vector)
     length = vector.norm()
     eps = torch.finfo(vector.dtype).eps
     return None if length <= 100 * eps * before else vector / length
@@ -125,7 +131,8 @@ def _random(parameters: Sequence[Tensor], source: torch.Generator) -> Tensor:
     first = parameters[0]
     wide = torch.float64 if any(p.dtype == torch.float64 for p in parameters) else torch.float32
     drawn = torch.randn(size, generator=source, dtype=torch.float64).to(first.device, wide)
-    return drawn / drawn.norm()
+    unit: Tensor = drawn / drawn.norm()
+    return unit
 
 
 def _flat(tensors: Sequence[Tensor]) -> Tensor:
@@ -134,12 +141,12 @@ def _flat(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def _uncut(vector: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
-    pieces = vector.split([p.numel() for p in parameters])
+    pieces = torch.split(vector, [p.numel() for p in parameters])
     return [piece.view(p.shape).to(p.dtype) for piece, p in zip(pieces, parameters, strict=True)]
 
 
 def _cut(vectors: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
-    pieces = vectors.split([p.numel() for p in parameters], dim=1)
+    pieces = torch.split(vectors, [p.numel() for p in parameters], dim=1)
     return [
         piece.reshape(len(vectors), *p.shape) for piece, p in zip(pieces, parameters, strict=True)
     ]

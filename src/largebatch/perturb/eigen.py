@@ -13,12 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import torch
 from torch import Tensor
 
 from ..contracts import Perturbation, Point
-from ..curvature import top_eigenpairs
+from ..curvature import Method, top_eigenpairs
 from ..seeding import generator
 from .filters import check_seed, check_width
 
@@ -30,12 +31,14 @@ class EigenNoise(Perturbation):
     """Noise in the span of the top eigenvectors, which ``Workers.refresh`` takes anew.
 
     No offset before the first refresh. Holds k copies of the parameters; a refresh costs 2*k + 10
-    Hessian products and as many vectors for its time.
+    Hessian products and twice as many vectors for its time.
 
     Args:
         rho: root mean square length of an offset, 0 or more.
         k: how many eigenvectors.
         seed: of the noise.
+        method: how Hessian products are made, "exact" or "differences": see
+            :func:`largebatch.curvature.hessian_products`.
 
     Raises:
         ValueError: an argument has a value it cannot have.
@@ -55,6 +58,7 @@ class EigenNoise(Perturbation):
     rho: float
     k: int = 5
     seed: int = 0
+    method: Method = "exact"
 
     def __post_init__(self) -> None:
         """Check the arguments."""
@@ -62,6 +66,10 @@ class EigenNoise(Perturbation):
         check_seed("EigenNoise", self.seed)
         if not isinstance(self.k, int) or isinstance(self.k, bool) or self.k < 1:
             raise ValueError(f"EigenNoise needs a whole k of at least 1, got k={self.k!r}")
+        if self.method not in get_args(Method):
+            raise ValueError(
+                f"EigenNoise needs method='exact' or 'differences', got {self.method!r}"
+            )
 
     @property
     def refreshes(self) -> bool:
@@ -72,7 +80,7 @@ class EigenNoise(Perturbation):
         self, loss: Callable[[], Tensor], weights: Sequence[Tensor], step: int
     ) -> Sequence[Tensor]:
         """The eigenvalues, then for each weight its part of the k vectors."""
-        found = top_eigenpairs(loss, weights, self.k, seed=self.seed, step=step)
+        found = top_eigenpairs(loss, weights, self.k, seed=self.seed, step=step, method=self.method)
         return [found.values, *found.vectors]
 
     def offsets(
@@ -82,6 +90,7 @@ class EigenNoise(Perturbation):
         if not point.shown:
             return [None] * len(point.weights)
         values, *vectors = point.shown
+        self._check_fit(vectors, point.weights)
         sizes = values.abs()
         total = sizes.sum()
         shares = torch.where(total > 0, sizes / total, torch.zeros_like(sizes)).sqrt()
@@ -90,3 +99,12 @@ class EigenNoise(Perturbation):
         mixture = drawn.normal_(generator=source) * shares * self.rho
         pairs = zip(vectors, point.weights, strict=True)
         return [torch.tensordot(mixture, v, dims=1).to(w.device, w.dtype) for v, w in pairs]
+
+    def _check_fit(self, vectors: Sequence[Tensor], weights: Sequence[Tensor]) -> None:
+        found, needed = [v.shape[1:] for v in vectors], [w.shape for w in weights]
+        if found != needed:
+            raise ValueError(
+                f"EigenNoise has eigenvectors of {len(found)} parameters, but other shapes or "
+                f"numbers are in training now ({len(needed)}): call workers.refresh(fn, *batch) "
+                "after parameters come or go, or the model changes"
+            )

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, get_args
 
 import torch
@@ -38,8 +39,9 @@ _SHARED = -1
 class MatchedNoise(Perturbation):
     """Noise of GNC's size in other directions.
 
-    Costs GNC's memory, and while a step runs 8 bytes a parameter for the permutations, or one
-    copy of the parameters for the draws' mean.
+    Costs GNC's memory, and from a step's first worker to the next step's 12 bytes a parameter for
+    the permutations, or one copy of the parameters for the draws' mean, which takes drawing every
+    worker's noise twice.
 
     Args:
         alpha: as for :class:`~largebatch.GNC`, whose size it is matched to.
@@ -100,25 +102,23 @@ class MatchedNoise(Perturbation):
             if offset is None:
                 made.append(None)
                 continue
-            key = (self, "order", place)
-            order, signs = point.once(key, lambda o=offset, j=place: self._draw_order(o, point, j))
             rows = self._rows(offset)
+            draw = partial(self._draw_order, rows, point.step, place)
+            order, signs = point.once((self, "order", place), draw)
             made.append((rows.gather(1, order) * signs).view(offset.shape))
         return made
 
-    def _draw_order(self, offset: Tensor, point: Point, place: int) -> tuple[Tensor, Tensor]:
-        """For each filter an order of its coordinates, and their signs."""
-        source = generator(offset.device, self.seed, point.step, _SHARED, place)
-        shape = self._rows(offset).shape
-        keys = torch.empty(shape, device=offset.device, dtype=torch.float64)
-        order = keys.uniform_(generator=source).argsort(1)
-        coins = torch.empty(shape, device=offset.device, dtype=offset.dtype)
+    def _draw_order(self, rows: Tensor, step: int, place: int) -> tuple[Tensor, Tensor]:
+        """For each row an order of its coordinates, and their signs."""
+        source = generator(rows.device, self.seed, step, _SHARED, place)
+        keys = torch.empty(rows.shape, device=rows.device, dtype=torch.int64)
+        order = keys.random_(generator=source).argsort(1)
+        coins = torch.empty(rows.shape, device=rows.device, dtype=rows.dtype)
         return order, coins.bernoulli_(0.5, generator=source).mul_(2).sub_(1)
 
     def _rows(self, tensor: Tensor) -> Tensor:
-        """One filter a row."""
-        filters = tensor.shape[0] if self.scaling == "filter" else 1
-        return tensor.reshape(filters, -1)
+        """One filter a row; all in one row where scaling is plain."""
+        return tensor.flatten(1) if self.scaling == "filter" else tensor.reshape(1, -1)
 
     def _isotropic(self, point: Point, worker: int) -> list[Tensor | None]:
         sizes = point.once((self, "sizes"), lambda: self._sizes(point))
@@ -127,25 +127,21 @@ class MatchedNoise(Perturbation):
             if size is None:
                 made.append(None)
                 continue
-            key = (self, "draws", place)
-            mean, spread = point.once(key, lambda w=weight, j=place: self._mean_draw(w, point, j))
-            rows = self._rows(self._draw(weight, point.step, worker, place) - mean)
+            draw = partial(self._mean_draw, weight, point, place)
+            mean, spread = point.once((self, "draws", place), draw)
+            rows = self._rows(_drawn(weight, self.seed, point.step, worker, place) - mean)
             factor = torch.where(spread > 0, size / spread, torch.zeros_like(size))
-            made.append((rows * factor).view(weight.shape))
+            made.append((rows * factor).view(weight.shape).to(weight.dtype))
         return made
 
     def _sizes(self, point: Point) -> list[Tensor | None]:
         """Root mean square over workers of each filter's norm; None where GNC has no offset."""
         gnc = self._gnc
-        weights = list(point.weights)
 
         def squares(memory: Sequence[Tensor]) -> list[Tensor]:
             offsets = gnc.offsets(point, 0, memory)
             return [
-                torch.zeros((), device=w.device)
-                if o is None
-                else self._rows(o).square().sum(1, keepdim=True)
-                for o, w in zip(offsets, weights, strict=True)
+                torch.zeros(()) if o is None else self._squares(o.to(_wide(o))) for o in offsets
             ]
 
         means = point.mean_over_workers(squares)
@@ -153,17 +149,27 @@ class MatchedNoise(Perturbation):
 
     def _mean_draw(self, weight: Tensor, point: Point, place: int) -> tuple[Tensor, Tensor]:
         """The mean of all workers' draws, and the root mean square norm of their differences."""
-        total = torch.zeros(weight.shape, dtype=weight.dtype, device=weight.device)
-        squares = torch.zeros((), device=weight.device)
+        mean = torch.zeros(weight.shape, dtype=_wide(weight), device=weight.device)
+        squares = self._squares(mean)
         for worker in range(point.workers):
-            drawn = self._draw(weight, point.step, worker, place)
-            total += drawn
-            squares = squares + self._rows(drawn).square().sum(1, keepdim=True)
-        mean = total / point.workers
-        spread = squares / point.workers - self._rows(mean).square().sum(1, keepdim=True)
-        return mean, spread.clamp(min=0).sqrt()
+            # Welford's recursion: the difference of two sums would lose what few coordinates have.
+            drawn = _drawn(weight, self.seed, point.step, worker, place)
+            before = drawn - mean
+            mean += before / (worker + 1)
+            squares += self._rows(before * (drawn - mean)).sum(1, keepdim=True)
+        return mean, (squares / point.workers).sqrt()
 
-    def _draw(self, weight: Tensor, step: int, worker: int, place: int) -> Tensor:
-        source = generator(weight.device, self.seed, step, worker, place)
-        drawn = torch.empty(weight.shape, dtype=weight.dtype, device=weight.device)
-        return drawn.normal_(generator=source)
+    def _squares(self, tensor: Tensor) -> Tensor:
+        """Squared norm of each row."""
+        return self._rows(tensor).square().sum(1, keepdim=True)
+
+
+def _wide(weight: Tensor) -> torch.dtype:
+    """Sums over workers and coordinates are not to be rounded to a half."""
+    return torch.float64 if weight.dtype == torch.float64 else torch.float32
+
+
+def _drawn(weight: Tensor, seed: int, step: int, worker: int, place: int) -> Tensor:
+    source = generator(weight.device, seed, step, worker, place)
+    drawn = torch.empty(weight.shape, dtype=_wide(weight), device=weight.device)
+    return drawn.normal_(generator=source)

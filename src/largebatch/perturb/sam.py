@@ -69,12 +69,16 @@ class SAM(Perturbation):
         if memory is None:
             raise ValueError("SAM looks along a gradient that a first pass must have found")
         if self.per_worker:
-            return self._climb(memory)
-        # All workers climb the same gradient: once is enough.
-        return point.once(self, lambda: self._climb(memory))
+            factor = self._factor(memory)
+        else:  # all workers climb the same gradient: its norm is needed once
+            factor = point.once(self, lambda: self._factor(memory))
+        # The factor keeps its precision: only the product is rounded to a half.
+        return [(g * factor.to(g.device)).to(g.dtype) for g in memory]
 
-    def _climb(self, gradients: Sequence[Tensor]) -> list[Tensor]:
-        norms = torch._foreach_norm(list(gradients), 2, torch.float32)
+    def _factor(self, gradients: Sequence[Tensor]) -> Tensor:
+        """Rho/||g||, 0 for a gradient of 0."""
+        double = any(g.dtype == torch.float64 for g in gradients)
+        wide = torch.float64 if double else torch.float32
+        norms = torch._foreach_norm(list(gradients), 2, wide)
         norm = torch.linalg.vector_norm(torch.stack([n.to(norms[0].device) for n in norms]))
-        factor = torch.where(norm > 0, self.rho / norm, torch.zeros_like(norm))
-        return [g * factor.to(g.device, g.dtype) for g in gradients]
+        return torch.where(norm > 0, self.rho / norm, torch.zeros_like(norm))
