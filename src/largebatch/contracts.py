@@ -65,9 +65,16 @@ class Point:
         return self.once(kind, lambda: self._rates(kind))
 
     def mean_over_workers(
-        self, statistic: Callable[[Sequence[Tensor]], Sequence[Tensor]]
+        self, name: object, statistic: Callable[[Sequence[Tensor]], Sequence[Tensor]]
     ) -> list[Tensor]:
-        """The mean over all workers of ``statistic`` of what is remembered of each."""
+        """The mean over all workers of ``statistic`` of what is remembered of each.
+
+        As :meth:`once`, it is computed for the first worker and kept; empty before the first step.
+        Each worker's memory is overwritten after its pass, so a later one cannot be the first.
+        """
+        return self.once(name, lambda: self._mean(statistic))
+
+    def _mean(self, statistic: Callable[[Sequence[Tensor]], Sequence[Tensor]]) -> list[Tensor]:
         found = [list(statistic(memory)) for memory in self._memories()]
         return [torch.stack(each).mean(0) for each in zip(*found, strict=True)]
 

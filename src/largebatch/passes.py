@@ -206,6 +206,11 @@ class Passes:
     def _memories(self) -> list[list[Tensor]]:
         if self.memory is None or not self.memory.filled:
             return []
+        if self._accumulator.workers:
+            raise RuntimeError(
+                "mean_over_workers needs what is remembered of all workers, but some of this "
+                "step's have run: ask for it for each worker, the first included"
+            )
         slots = (self.memory.of(worker) for worker in range(self._settings.count))
         return [slot for slot in slots if slot is not None]
 

@@ -38,9 +38,7 @@ def reference(model, data, kind, count, lr=0.3):
 
 
 @pytest.mark.parametrize("count", [1, 2, 4])
-@pytest.mark.parametrize(
-    ("kind", "inner"), [("fresh", False), ("fresh", True), ("past", False)]
-)
+@pytest.mark.parametrize(("kind", "inner"), [("fresh", False), ("fresh", True), ("past", False)])
 def test_follows_the_equations(inner, kind, count, network, batches, loss_of):
     # Red: the worker's own shard looked on, the shard before, another sign, the mean gradient.
     data = batches(5, 8)

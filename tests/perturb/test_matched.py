@@ -116,7 +116,9 @@ def placed(method):
     rows = [offsets(method, weights, [memory, memory], step)[0][0] for step in range(N)]
     found = torch.cat(rows) / size
     places = torch.zeros(N, COORDINATES, COORDINATES, dtype=torch.float64)
-    return places.scatter_(1, found.abs().round().long().unsqueeze(1) - 1, found.sign().unsqueeze(1))
+    return places.scatter_(
+        1, found.abs().round().long().unsqueeze(1) - 1, found.sign().unsqueeze(1)
+    )
 
 
 def test_every_signed_permutation_is_as_likely_as_any_other():
@@ -236,7 +238,8 @@ def test_in_training_it_moves_from_the_second_step_by_gncs_size(kind, network, b
 
 
 def test_mean_over_workers_sees_all_of_them_and_none_at_first(network, batches, loss_of):
-    # Red: only the worker that runs, slots of one worker repeated, an empty mean that is an error.
+    # Red: only the worker that runs, slots of one worker repeated, those overwritten by gradients of
+    # this step, an empty mean that is an error.
     seen = []
 
     class Spy(lb.Perturbation):
@@ -244,7 +247,9 @@ def test_mean_over_workers_sees_all_of_them_and_none_at_first(network, batches, 
             return "gradient"
 
         def offsets(self, point, worker, memory):
-            seen.append((point.workers, point.mean_over_workers(lambda m: [g.abs() for g in m])))
+            if point.step < 2 or worker:
+                mean = point.mean_over_workers("size", lambda m: [g.abs() for g in m])
+                seen.append((point.workers, mean))
             return [None] * len(point.weights)
 
     model = network()
@@ -255,10 +260,13 @@ def test_mean_over_workers_sees_all_of_them_and_none_at_first(network, batches, 
     assert seen[:3] == [(3, [])] * 3
     pieces = zip(data[0][0].chunk(3), data[0][1].chunk(3), strict=True)
     own = [torch.autograd.grad(loss_of(model)(x, y), list(model.parameters())) for x, y in pieces]
+    assert len(seen) == 6
     for count, means in seen[3:]:
         assert count == 3
         for mean, each in zip(means, zip(*own, strict=True), strict=True):
             torch.testing.assert_close(mean, torch.stack(each).abs().mean(0))
+    with pytest.raises(RuntimeError, match="for each worker, the first included"):
+        workers.backward(loss_of(model), *data[0])
 
 
 def test_zero_noise_and_zero_filters_stay_zero():

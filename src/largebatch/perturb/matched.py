@@ -144,7 +144,7 @@ class MatchedNoise(Perturbation):
                 torch.zeros(()) if o is None else self._squares(o.to(_wide(o))) for o in offsets
             ]
 
-        means = point.mean_over_workers(squares)
+        means = point.mean_over_workers((self, "squares"), squares)
         return [None if mean.ndim == 0 else mean.sqrt() for mean in means]
 
     def _mean_draw(self, weight: Tensor, point: Point, place: int) -> tuple[Tensor, Tensor]:
