@@ -2,9 +2,9 @@
 
     h = sum_i weight_i h_i / sum_i weight_i
 
-i: all workers (scope "batch") or the one that looked last ("worker"). Without loss scale and reduction. A gradient that overflowed becomes zero: weights that are not
-finite would leave their mark in running statistics. It is shown in the step's gradient instead,
-so that a scaler skips the step.
+i: all workers (scope "batch") or the one that looked last ("worker"). The loss scale is undone.
+A gradient that overflowed becomes zero: weights that are not finite would leave their mark in
+running statistics. It is shown in the step's gradient instead, so that a scaler skips the step.
 """
 
 from __future__ import annotations

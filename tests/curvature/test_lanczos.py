@@ -126,15 +126,15 @@ def test_residuals_are_the_distance_from_an_eigenvector():
 
 def test_the_extreme_ones_converge_long_before_the_rest():
     torch.manual_seed(0)
-    values = [50.0, -30.0, 20.0] + torch.linspace(-1, 1, 297).tolist()
+    values = [50.0, -30.0, 20.0, *torch.linspace(-1, 1, 297).tolist()]
     weights, loss, hessian = quadratic(values, ((20, 15),))
     check(top_eigenpairs(loss, weights, 3), hessian, 3, 1e-6)
 
 
 def test_float32_stays_orthogonal_over_many_iterations():
     # Red: no reorthogonalization: ghosts, copies of 50, appear after some thirty.
-    values = [50.0, -30.0, 20.0] + torch.linspace(-1, 1, 297).tolist()
-    weights, loss, hessian = quadratic(values, ((20, 15),), torch.float32)
+    values = [50.0, -30.0, 20.0, *torch.linspace(-1, 1, 297).tolist()]
+    weights, loss, _hessian = quadratic(values, ((20, 15),), torch.float32)
     found = top_eigenpairs(loss, weights, 5, iterations=120)
     assert found.values.dtype == torch.float32
     assert found.values[:3].tolist() == pytest.approx([50, -30, 20], rel=1e-5)

@@ -238,8 +238,8 @@ def test_in_training_it_moves_from_the_second_step_by_gncs_size(kind, network, b
 
 
 def test_mean_over_workers_sees_all_of_them_and_none_at_first(network, batches, loss_of):
-    # Red: only the worker that runs, slots of one worker repeated, those overwritten by gradients of
-    # this step, an empty mean that is an error.
+    # Red: only the worker that runs, slots of one worker repeated, those overwritten by this
+    # step's gradients, an empty mean that is an error.
     seen = []
 
     class Spy(lb.Perturbation):
