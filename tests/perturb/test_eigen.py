@@ -103,6 +103,42 @@ def test_in_training_it_looks_along_the_hessian_of_what_it_was_shown(
     assert (offset - top @ (top.T @ offset)).norm() < 0.25 * offset.norm()
 
 
+class Once(torch.autograd.Function):
+    """Squares, but not to be differentiated twice."""
+
+    @staticmethod
+    def forward(ctx, w):
+        ctx.save_for_backward(w)
+        return w.square()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, g):
+        (w,) = ctx.saved_tensors
+        return 2 * w * g
+
+
+def test_differences_serve_what_has_no_second_backward():
+    w = torch.ones(4, dtype=torch.float64, requires_grad=True)
+    scale = torch.tensor([1.0, 4.0, 2.0, -8.0], dtype=torch.float64)
+
+    def loss():
+        return (Once.apply(w).square() * scale).sum() / 12  # sum of scale*w^4/12
+
+    with pytest.raises(RuntimeError, match="differentiate twice"):
+        lb.EigenNoise(RHO, 2).refresh(loss, [w], 0)
+    values, _ = lb.EigenNoise(RHO, 2, method="differences").refresh(loss, [w], 0)
+    assert values.tolist() == pytest.approx([-8, 4], rel=1e-6)
+
+
+def test_each_refresh_starts_from_a_vector_of_its_own():
+    # Red: one start for ever, so that what it misses once it always misses.
+    weights, loss, _ = problem()
+    first, again, later = (lb.EigenNoise(RHO, 1).refresh(loss, weights, t)[1] for t in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, later)
+
+
 def test_a_flat_loss_gives_no_offset_and_no_nan():
     weights, _, _ = problem()
     method = lb.EigenNoise(RHO, 2)

@@ -79,16 +79,21 @@ def test_past_is_zero_at_the_first_step_and_then_not(network, batches, loss_of):
     assert workers.offset_to_weight_norm > 1e-3
 
 
-def test_past_is_without_the_loss_scale(network, batches, loss_of):
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("kind", ["fresh", "past"])
+def test_the_gradient_is_without_the_loss_scale(kind, reduction, network, batches, loss_of):
+    # Red: offsets as many times too long as the scale says, or a share of the worker's gradient.
     found = []
     for scaler in (None, torch.amp.GradScaler("cpu", init_scale=2.0**9)):
         model = network(torch.float32)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
-        perturb = lb.Extrapolation(ETA, "past")
-        workers = lb.Workers(model, optimizer, perturb, count=2, scaler=scaler)
+        perturb = lb.Extrapolation(ETA, kind)
+        how, share = (reduction, 0.5) if scaler and reduction == "sum" else ("mean", 1.0)
+        workers = lb.Workers(model, optimizer, perturb, count=2, scaler=scaler, reduction=how)
         for x, y in batches(2, 8, torch.float32):
-            workers.backward(loss_of(model), x, y)
+            workers.backward(lambda x, y, m=model, s=share: loss_of(m)(x, y) * s, x, y)
         found.append(workers.offset_to_weight_norm)
+    assert found[0] > 1e-3
     torch.testing.assert_close(*found)
 
 
