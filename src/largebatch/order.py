@@ -14,7 +14,7 @@ from typing import Any
 from .batching import split_batch
 from .contracts import Perturbation, Scope
 
-__all__ = ["Order", "in_order", "order_of"]
+__all__ = ["Order", "Worker", "in_order", "order_of"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,21 @@ class Order:
         if self.scope == "worker":
             return place // 2, place % 2 == 1
         return place % self.count, place >= self.count
+
+
+@dataclass(frozen=True)
+class Worker:
+    """The pass that is running.
+
+    Attributes:
+        index: number of the worker over all processes, from 0.
+        counts: False in a pass that only looks, whose loss is not the step's.
+        last: whether the caller said that it is the step's last pass here.
+    """
+
+    index: int
+    counts: bool = True
+    last: bool | None = None
 
 
 def order_of(perturb: Perturbation | None, step: int, count: int) -> Order:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -22,26 +21,11 @@ from .contracts import Listener, Point
 from .looks import Looks
 from .memory import Memory
 from .norms import relative_norm
-from .order import Order, order_of
+from .order import Order, Worker, order_of
 from .rates import rates_of
 from .settings import Settings
 
-__all__ = ["Passes", "Worker"]
-
-
-@dataclass(frozen=True)
-class Worker:
-    """The pass that is running.
-
-    Attributes:
-        index: number of the worker over all processes, from 0.
-        counts: False in a pass that only looks, whose loss is not the step's.
-        last: whether the caller said that it is the step's last pass here.
-    """
-
-    index: int
-    counts: bool = True
-    last: bool | None = None
+__all__ = ["Passes"]
 
 
 class Passes:

@@ -26,9 +26,9 @@ from .clean import RunningStatistics
 from .combine import Reduction
 from .contracts import GradientNoise, Perturbation
 from .memory import bytes_needed
-from .order import in_order
+from .order import Worker, in_order
 from .parallel import check_model
-from .passes import Passes, Worker
+from .passes import Passes
 from .rates import check_optimizers
 from .settings import Settings
 from .state import pack, unpack
