@@ -200,3 +200,71 @@ def test_a_combine_that_fails_forgets_the_step(network, batches, loss_of):
     plain.backward(loss_of(model), *second)
     for gradient, parameter in zip(found, model.parameters(), strict=True):
         torch.testing.assert_close(gradient, parameter.grad)
+
+
+@pytest.mark.parametrize("where", ["before", "after"])
+@pytest.mark.parametrize("error", [RuntimeError("out of memory"), KeyboardInterrupt()])
+@pytest.mark.parametrize("at", range(4))
+@pytest.mark.parametrize(
+    "perturb", [lb.SAM(0.2), lb.SAM(0.2, per_worker=True), lb.Extrapolation(0.5)], ids=str
+)
+def test_a_failed_pass_of_either_kind_can_be_retried(
+    perturb, at, error, where, network, batches, loss_of
+):
+    # Red: a look that failed is counted, or its running statistics and gradient stay.
+    found = []
+    for failing in (None, at):
+        model, optimizer, workers = make(network, perturb, count=2)
+        for x, y in batches(2, 4, torch.float32):
+            passes = list(enumerate(workers.shards(x, y)))
+            while passes:
+                place, (xi, yi) = passes[0]
+                kept = bits(model)
+                try:
+                    with workers.next():
+                        if where == "before" and failing == place:
+                            failing = None
+                            raise error
+                        loss_of(model)(xi, yi).backward()
+                        if failing == place:
+                            failing = None
+                            raise error
+                    passes.pop(0)
+                except (RuntimeError, KeyboardInterrupt):
+                    assert same(model, kept)
+                    assert all(p.grad is None for p in model.parameters())
+            workers.combine()
+            optimizer.step()
+        assert failing is None
+        found.append(bits(model))
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
+def test_a_look_without_a_gradient_is_an_error_and_leaves_no_trace(network, batches, loss_of):
+    model, _, workers = make(network, lb.SAM(0.5))
+    [(x, y)] = batches(1, 6, torch.float32)
+    kept = bits(model)
+    with pytest.raises(RuntimeError, match=r"call loss.backward\(\) inside"), workers.next():
+        loss_of(model)(x, y)
+    assert same(model, kept)
+    with workers.next() as worker:
+        loss_of(model)(x, y).backward()
+    assert (worker.index, worker.counts) == (0, False)
+
+
+def test_a_look_that_is_not_finite_shows_in_the_gradient_and_nowhere_else(
+    network, batches, loss_of
+):
+    # Red: NaN weights in the second pass, whose running statistics are NaN for ever after; or a
+    # step on a gradient that says nothing of it.
+    model, _, workers = make(network, lb.SAM(0.5, per_worker=True))
+    for place, (x, y) in enumerate(workers.shards(*batches(1, 6, torch.float32)[0])):
+        with workers.next() as worker:
+            assert all(p.isfinite().all() for p in model.parameters())
+            (loss_of(model)(x, y) * (float("nan") if place == 2 else 1.0)).backward()
+        assert worker.index == place // 2
+    workers.combine()
+    assert all(p.grad.isnan().all() for p in model.parameters())
+    assert all(b.isfinite().all() for b in model.buffers())
+    workers.backward(loss_of(model), *batches(1, 6, torch.float32)[0])
+    assert all(p.grad.isfinite().all() for p in model.parameters())

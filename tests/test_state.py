@@ -14,6 +14,8 @@ PERTURB = {
     "gnc": lb.GNC(2.0),
     "rnc": lb.RNC(0.1, seed=3),
     "switch": lb.Switch(lb.GNC(2.0), lb.RNC(0.1), 4),
+    "sam": lb.SAM(0.2),
+    "eigen": lb.EigenNoise(0.2, k=2),
 }
 
 
@@ -33,6 +35,8 @@ def start(network, perturb, **options):
 def steps(parts, loss_of, data):
     model, optimizer, workers = parts
     for x, y in data:
+        if workers.refreshes and workers.step % 3 == 0:  # so that some resume between two
+            workers.refresh(loss_of(model), x, y)
         workers.backward(loss_of(model), x, y)
         optimizer.step()
 
@@ -130,12 +134,33 @@ def test_holds_tensors_and_plain_numbers_only(network, batches, loss_of):
     assert {k: v for k, v in state.items() if k != "slots"} == {
         "format": 1,
         "step": 1,
+        "shown": [],
         "count": 4,
         "rank": 0,
         "kind": "noise",
         "shapes": [list(p.shape) for p in parts[0].parameters()],
     }
     assert [type(s) for s in state["slots"]] == [torch.Tensor]
+
+
+def test_what_was_shown_is_copied_out_and_in(network, batches, loss_of):
+    # Red: left out of the state, the very tensors handed over, another count that drops them.
+    parts = start(network, lb.EigenNoise(0.2, k=2))
+    steps(parts, loss_of, batches(1, 8, torch.float32))
+    state = parts[2].state_dict()
+    parameters = list(parts[0].parameters())
+    shapes = [tuple(each.shape) for each in state["shown"]]
+    assert shapes == [(2,), *[(2, *p.shape) for p in parameters]]
+    assert [type(each) for each in state["shown"]] == [torch.Tensor] * len(shapes)
+    kept = [each.clone() for each in state["shown"]]
+    other = start(network, lb.EigenNoise(0.2, k=2), count=2)
+    loaded = through_a_file(state)
+    other[2].load_state_dict(loaded)
+    for each in [*state["shown"], *loaded["shown"]]:
+        each.zero_()
+    for workers in (parts[2], other[2]):
+        again = workers.state_dict()["shown"]
+        assert all(torch.equal(a, k) for a, k in zip(again, kept, strict=True))
 
 
 def linear(inputs, outputs):

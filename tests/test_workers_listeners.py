@@ -45,6 +45,28 @@ def test_an_optimizer_hears_each_worker_and_then_the_mean(network, batches, loss
         torch.testing.assert_close((a + b) / 2, g)
 
 
+@pytest.mark.parametrize("per_worker", [False, True])
+def test_an_optimizer_hears_of_passes_that_count_only(per_worker, network, batches, loss_of):
+    # Red: told of what was looked at, which would be twice the workers at the clean weights.
+    model = network()
+    listens = Listens(model.parameters(), lr=0.1)
+    workers = lb.Workers(model, listens, lb.SAM(0.3, per_worker=per_worker), count=2)
+    own = []
+    for x, y in workers.shards(*batches(1, 8)[0]):
+        before = len(listens.told)
+        with workers.next() as worker:
+            loss = loss_of(model)(x, y)
+            loss.backward()
+            if worker.counts:
+                own.append([p.grad.clone() for p in model.parameters()])
+        assert len(listens.told) == before + worker.counts
+    workers.combine()
+    assert [each[0] for each in listens.told] == ["saw", "saw", "combined"]
+    assert [each[1] for each in listens.told[:2]] == [0, 1]
+    for told, gradients in zip(listens.told, own, strict=False):
+        assert all(torch.equal(a, b) for a, b in zip(told[2], gradients, strict=True))
+
+
 def test_it_is_told_that_a_step_is_forgotten(network, batches, loss_of):
     model = network()
     listens = Listens(model.parameters(), lr=0.1)

@@ -8,7 +8,7 @@ worker's own gradient and leaves their mean in ``p.grad`` for any optimizer.
 from . import schedule, theory
 from .contracts import Perturbation, Point
 from .optim import CBLR, CLARS, LAMB, LARS, LARS2020, MCLR, SNGM, PercentDelta
-from .perturb import GNC, RNC, Switch
+from .perturb import GNC, RNC, SAM, EigenNoise, Extrapolation, MatchedNoise, Switch
 from .workers import Worker, Workers
 
 __all__ = [
@@ -20,7 +20,11 @@ __all__ = [
     "LARS2020",
     "MCLR",
     "RNC",
+    "SAM",
     "SNGM",
+    "EigenNoise",
+    "Extrapolation",
+    "MatchedNoise",
     "PercentDelta",
     "Perturbation",
     "Point",

@@ -13,10 +13,13 @@ from torch.optim import Optimizer
 
 from .contracts import GradientNoise, Perturbation
 from .memory import DTYPES
+from .order import Order
 
 __all__ = [
     "check_arguments",
+    "check_complete",
     "check_gradients",
+    "check_inner",
     "check_offsets",
     "check_ownership",
     "check_weight",
@@ -126,6 +129,32 @@ def check_weight(weight: float | Tensor) -> None:
             f"a worker's weight must be above 0 and finite, got weight={weight}: leave out a "
             "worker that has no examples"
         )
+
+
+def check_complete(order: Order, ran: int) -> None:
+    """Raise RuntimeError where the passes that ran are no whole workers."""
+    if ran == 0:
+        raise RuntimeError(
+            "combine() before any worker has run: enter `with workers.next()` or use backward()"
+        )
+    if order.passes == 1:
+        return
+    missing = ran % 2 if order.scope == "worker" else ran != order.length
+    if missing:
+        raise RuntimeError(
+            f"combine() after {ran} of {order.length} passes: here each of {order.count} workers "
+            "looks before it runs; take the shards of workers.shards(), which come in that order"
+        )
+
+
+def check_inner(perturb: object, elsewhere: bool, inner: object) -> None:
+    """Raise where a batch is given to look on, and nothing looks there."""
+    if inner is None:
+        return
+    if not elsewhere:
+        raise ValueError(f"inner= is another batch to look on, but {perturb} looks on no other")
+    if not isinstance(inner, tuple):
+        raise TypeError(f"inner= must be a tuple like the batch, got {type(inner).__name__}")
 
 
 def check_gradients(owned: Sequence[Tensor | None], gradients: Sequence[Tensor | None]) -> None:

@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
+import torch
 from torch import Tensor
 
 __all__ = [
@@ -21,10 +22,12 @@ __all__ = [
     "Point",
     "RateKind",
     "Refreshed",
+    "Scope",
 ]
 
 RateKind = Literal["global", "layer"]
 Memorized = Literal["nothing", "noise", "gradient"]
+Scope = Literal["worker", "batch"]
 T = TypeVar("T")
 
 
@@ -34,6 +37,8 @@ class Point:
     Attributes:
         step: number of the step, from 0.
         weights: the perturbable weights, detached, in a fixed order. Read only.
+        workers: how many workers the step has, over all processes.
+        shown: what the perturbation's :meth:`Perturbation.refresh` returned last; None before.
     """
 
     def __init__(
@@ -41,16 +46,37 @@ class Point:
         step: int,
         weights: Sequence[Tensor],
         rates: Callable[[RateKind | None], list[float | Tensor]],
+        *,
+        workers: int = 1,
+        memories: Callable[[], Sequence[Sequence[Tensor]]] = list,
+        shown: Sequence[Tensor] | None = None,
     ) -> None:
         """Hold the weights of step ``step``; ``rates`` looks the learning rates up when asked."""
         self.step = step
         self.weights = weights
+        self.workers = workers
+        self.shown = shown
         self._rates = rates
+        self._memories = memories
         self._known: dict[object, object] = {}
 
     def rates(self, kind: RateKind | None) -> list[float | Tensor]:
         """Learning rate per weight: the group's, or with "layer" times the last step's scale."""
         return self.once(kind, lambda: self._rates(kind))
+
+    def mean_over_workers(
+        self, name: object, statistic: Callable[[Sequence[Tensor]], Sequence[Tensor]]
+    ) -> list[Tensor]:
+        """The mean over all workers of ``statistic`` of what is remembered of each.
+
+        As :meth:`once`, it is computed for the first worker and kept; empty before the first step.
+        Each worker's memory is overwritten after its pass, so a later one cannot be the first.
+        """
+        return self.once(name, lambda: self._mean(statistic))
+
+    def _mean(self, statistic: Callable[[Sequence[Tensor]], Sequence[Tensor]]) -> list[Tensor]:
+        found = [list(statistic(memory)) for memory in self._memories()]
+        return [torch.stack(each).mean(0) for each in zip(*found, strict=True)]
 
     def once(self, name: object, make: Callable[[], T]) -> T:
         """The value of ``make()``, computed for the first worker of a step and kept for the rest.
@@ -79,7 +105,8 @@ class Perturbation(ABC):
             point: clean weights, step and rates.
             worker: number of the worker over all processes, from 0.
             memory: what :meth:`remembers` asked for, one tensor per weight with its shape, in the
-                noise dtype and to be left unchanged; None before the first step.
+                noise dtype and to be left unchanged; None before the first step. Where a step has
+                two passes: the gradient that the first one found, without the loss scale.
 
         Returns:
             One tensor per weight, of its shape and dtype, or None.
@@ -92,6 +119,42 @@ class Perturbation(ABC):
         parameters per local worker. The default is nothing.
         """
         return "nothing"
+
+    def passes(self, step: int) -> Literal[1, 2]:
+        """How often each worker runs in a step: 2 for a method that must look first.
+
+        The first pass looks at the clean weights; its loss and its batch-norm statistics do not
+        count. What gradient it found comes to :meth:`offsets` as the memory.
+        """
+        return 1
+
+    def scope(self, step: int) -> Scope:
+        """Whose gradient the first of two passes finds: the worker's own, or the batch's mean.
+
+        "worker": each shard runs twice, one after the other. "batch": all shards, then all again.
+        """
+        return "worker"
+
+    def elsewhere(self, step: int) -> bool:
+        """Whether the first of two passes wants other examples than the second."""
+        return False
+
+    @property
+    def refreshes(self) -> bool:
+        """Whether it needs :meth:`refresh`, every so many steps."""
+        return False
+
+    def refresh(
+        self, loss: Callable[[], Tensor], weights: Sequence[Tensor], step: int
+    ) -> Sequence[Tensor]:
+        """Look at the loss at ``weights``, and return what the points of later steps shall show.
+
+        Args:
+            loss: evaluates it at the present weights, with a graph.
+            weights: the perturbable parameters, in the order of the points'.
+            step: number of the step, from 0.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not need to see the loss")
 
     @property
     def least_workers(self) -> int:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .contracts import Memorized
 
-__all__ = ["Memory", "bytes_needed"]
+__all__ = ["Memory", "all_finite", "bytes_needed"]
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float64)
 log = logging.getLogger("largebatch")
@@ -112,7 +112,7 @@ class Memory:
     @torch.no_grad()
     def combined(self, gradients: Sequence[Tensor | None], *, factor: float | Tensor) -> None:
         """Turn g_i into omega_i = g_i - g; all zero when g is not finite, without a host sync."""
-        finite = _all_finite(gradients)
+        finite = all_finite(gradients)
         for p, g in zip(self.parameters, gradients, strict=True):
             if g is not None and self.kind == "noise":
                 block = self._blocks[id(p)][: self._ran]
@@ -150,7 +150,8 @@ def _copy_scaled(targets: list[Tensor], sources: list[Tensor], factor: float | T
     torch._foreach_copy_(targets, [source * factor for source in sources])
 
 
-def _all_finite(gradients: Sequence[Tensor | None]) -> Tensor:
+def all_finite(gradients: Sequence[Tensor | None]) -> Tensor:
+    """Whether all are, 0-dim on the first one's device: nothing is read on the host."""
     present = [g for g in gradients if g is not None and g.numel()]
     if not present:
         return torch.tensor(True)

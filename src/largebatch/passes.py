@@ -8,9 +8,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -19,27 +18,14 @@ from .checks import check_gradients, check_offsets
 from .clean import CleanWeights, RunningStatistics
 from .combine import Accumulator
 from .contracts import Listener, Point
+from .looks import Looks
 from .memory import Memory
 from .norms import relative_norm
+from .order import Order, Worker, order_of
 from .rates import rates_of
 from .settings import Settings
 
-__all__ = ["Passes", "Worker"]
-
-
-@dataclass(frozen=True)
-class Worker:
-    """The pass that is running.
-
-    Attributes:
-        index: number of the worker over all processes, from 0.
-        counts: False in a pass that only looks, whose loss is not the step's.
-        last: whether the caller said that it is the step's last pass here.
-    """
-
-    index: int
-    counts: bool = True
-    last: bool | None = None
+__all__ = ["Passes"]
 
 
 class Passes:
@@ -50,6 +36,8 @@ class Passes:
         memory: what is remembered of each worker; None where nothing is.
         offset_to_weight_norm: of the last step's first worker, 0-dim; None without perturbation.
         running: whether a worker is running.
+        ran: how many passes of the step have run.
+        shown: what the perturbation's refresh returned last; None before.
     """
 
     def __init__(self, model: nn.Module, settings: Settings) -> None:
@@ -58,29 +46,38 @@ class Passes:
         self.memory: Memory | None = None
         self.offset_to_weight_norm: Tensor | None = None
         self.running = False
+        self.shown: list[Tensor] | None = None
         self._settings = settings
         self._clean = CleanWeights()
         self._statistics = RunningStatistics(model)
-        self._accumulator = Accumulator(settings.reduction)
+        self._start_anew()
         self._model = model
         self._trained: list[Tensor] = []  # those owned, then those that no optimizer given holds
 
+    def _start_anew(self) -> None:
+        """No pass of the step has run."""
+        self.ran = 0
+        self._accumulator = Accumulator(self._settings.reduction)
+        self._looks = Looks(self._settings.reduction)
+
     @property
-    def ran(self) -> int:
-        """How many of the step's workers have run."""
-        return self._accumulator.workers
+    def order(self) -> Order:
+        """The passes of the present step."""
+        return order_of(self._settings.perturb, self.step, self._settings.count)
 
     @contextmanager
     def enter(self, weight: float | Tensor, last: bool | None) -> Iterator[Worker]:
         """The next worker's pass, which counts ``weight``; where it fails, it leaves no trace."""
         if self.ran == 0:
             self._begin_step()
-        worker = Worker(self.ran, True, last)
+        index, counts = self.order.at(self.ran)
+        worker = Worker(index, counts, last)
         self._drop_gradients()
         with self._or_as_before():
-            with self._clean.moved(self._point.weights, self._offsets(worker.index)):
+            with self._clean.moved(self._point.weights, self._offsets(worker)):
                 yield worker
-            self._capture(worker, weight)
+            (self._capture if counts else self._look)(worker, weight)
+        self.ran += 1
 
     def combine(self) -> None:
         """Leave the mean over the workers that ran in ``p.grad``; go on to the next step.
@@ -88,9 +85,10 @@ class Passes:
         Where it fails, the step's workers are forgotten, and so is what was remembered.
         """
         # Taken out first: the mean is divided in place, and must not be divided twice.
-        accumulator, self._accumulator = self._accumulator, Accumulator(self._settings.reduction)
+        accumulator, looks = self._accumulator, self._looks
+        self._start_anew()
         try:
-            gradients = self._combined(accumulator)
+            gradients = self._combined(accumulator, looks)
         except BaseException:
             self._forget()
             raise
@@ -99,9 +97,10 @@ class Passes:
         self._statistics.end_step(accumulator.workers)
         self.step += 1
 
-    def _combined(self, accumulator: Accumulator) -> list[Tensor | None]:
+    def _combined(self, accumulator: Accumulator, looks: Looks) -> list[Tensor | None]:
         gradients = accumulator.mean()
         owned = gradients[: len(self._owned)]
+        looks.mark(owned)
         if listeners := self._listeners():
             undo = self._settings.loss_scale() * accumulator.share
             for listener in listeners:
@@ -116,7 +115,7 @@ class Passes:
         """Start the step anew, without the workers that have run."""
         if self.ran:
             self._forget()
-        self._accumulator = Accumulator(self._settings.reduction)
+        self._start_anew()
 
     def _listeners(self) -> list[Listener]:
         return [*([self.memory] if self.memory else []), *self._settings.listeners()]
@@ -125,17 +124,31 @@ class Passes:
         for listener in self._listeners():
             listener.forget()
 
-    def resume(self, step: int, memory: Memory | None) -> None:
-        """Go on at ``step`` with what is remembered of the step before."""
-        self.step, self.memory = step, memory
-        self._accumulator = Accumulator(self._settings.reduction)
+    def show(self, loss: Callable[[], Tensor]) -> None:
+        """Let the perturbation see the loss, and keep what it makes of it."""
+        perturb = self._settings.perturb
+        if perturb is not None and perturb.refreshes:
+            found = perturb.refresh(loss, self._settings.parameters(), self.step)
+            self.shown = [each.detach() for each in found]
+
+    def resume(self, step: int, memory: Memory | None, shown: list[Tensor] | None) -> None:
+        """Go on at ``step`` with what is remembered of the step before, and was shown last."""
+        self.step, self.memory, self.shown = step, memory, shown
+        self._start_anew()
 
     def _begin_step(self) -> None:
         self._owned = self._settings.owned()
         self._keep_trained([p for p, _, _ in self._owned])
         self._statistics.begin_step()
         weights = [p.detach() for p, _, _ in self._owned]
-        self._point = Point(self.step, weights, lambda kind: rates_of(self._owned, kind))
+        self._point = Point(
+            self.step,
+            weights,
+            lambda kind: rates_of(self._owned, kind),
+            workers=self._settings.count,
+            memories=self._memories,
+            shown=self.shown,
+        )
         self.offset_to_weight_norm = None
         self._keep_memory([p for p, _, _ in self._owned])
 
@@ -174,21 +187,47 @@ class Passes:
             torch.clear_autocast_cache()
             self.running = False
 
+    def _memories(self) -> list[list[Tensor]]:
+        if self.memory is None or not self.memory.filled:
+            return []
+        if self._accumulator.workers:
+            raise RuntimeError(
+                "mean_over_workers needs what is remembered of all workers, but some of this "
+                "step's have run: ask for it for each worker, the first included"
+            )
+        slots = (self.memory.of(worker) for worker in range(self._settings.count))
+        return [slot for slot in slots if slot is not None]
+
     @torch.no_grad()
-    def _offsets(self, worker: int) -> Sequence[Tensor | None]:
+    def _offsets(self, worker: Worker) -> Sequence[Tensor | None]:
         perturb = self._settings.perturb
-        if perturb is None:
+        if perturb is None or not worker.counts:
             return [None] * len(self._owned)
-        memory = self.memory.of(worker) if self.memory else None
-        offsets = perturb.offsets(self._point, worker, memory)
+        memory: Sequence[Tensor] | None = self._looks.found
+        if memory is None and self.memory is not None:
+            memory = self.memory.of(worker.index)
+        offsets = perturb.offsets(self._point, worker.index, memory)
         check_offsets(perturb, offsets, self._point.weights)
-        if worker == 0:
+        if worker.index == 0:
             self.offset_to_weight_norm = relative_norm(offsets, self._point.weights)
         return offsets
 
     def _drop_gradients(self) -> None:
         for parameter in self._trained:
             parameter.grad = None
+
+    @torch.no_grad()
+    def _look(self, worker: Worker, weight: float | Tensor) -> None:
+        """Keep the gradient that a pass found which does not count, and nothing else of it."""
+        gradients = [p.grad for p, _, _ in self._owned]
+        check_gradients(gradients, gradients)
+        self._drop_gradients()
+        self._statistics.to_start()
+        order = self.order
+        self._looks.add(gradients, weight)
+        order = self.order
+        if order.scope == "worker" or self._looks.added == order.count:
+            self._looks.find(self._point.weights, self._settings.loss_scale())
 
     def _capture(self, worker: Worker, weight: float | Tensor) -> None:
         parameters = [p for p, _, _ in self._owned]

@@ -5,16 +5,20 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+from torch import Tensor
+
 from .memory import Memory
 from .settings import Settings
 
 __all__ = ["pack", "unpack"]
 
 FORMAT = 1
-KEYS = ("step", "count", "kind", "shapes", "slots")
+KEYS = ("step", "count", "kind", "shapes", "slots", "shown")
 
 
-def pack(step: int, count: int, memory: Memory | None) -> dict[str, Any]:
+def pack(
+    step: int, count: int, memory: Memory | None, shown: list[Tensor] | None
+) -> dict[str, Any]:
     """What ``torch.load(..., weights_only=True)`` can read; the slots are copies."""
     return {
         "format": FORMAT,
@@ -24,11 +28,14 @@ def pack(step: int, count: int, memory: Memory | None) -> dict[str, Any]:
         "kind": memory.kind if memory else "nothing",
         "shapes": [list(p.shape) for p in memory.parameters] if memory and memory.filled else [],
         "slots": [b.clone() for b in memory.buffers] if memory and memory.filled else [],
+        "shown": [each.clone() for each in shown or []],
     }
 
 
-def unpack(state: dict[str, Any], settings: Settings) -> tuple[int, Memory | None]:
-    """Step and memory of a packed state; no memory, with a warning, at another count.
+def unpack(
+    state: dict[str, Any], settings: Settings
+) -> tuple[int, Memory | None, list[Tensor] | None]:
+    """Step, memory and what was shown; no memory, with a warning, at another count.
 
     Raises:
         ValueError: a state of another format or with parts missing, or slots that do not fit the
@@ -46,15 +53,16 @@ def unpack(state: dict[str, Any], settings: Settings) -> tuple[int, Memory | Non
             "state_dict() gave, whole"
         )
     step = int(state["step"])
+    shown = _shown(state, settings)
     if not state["slots"]:
-        return step, None
+        return step, None, shown
     if state["count"] != settings.count:
         warnings.warn(
             f"the state is of {state['count']} workers, there are {settings.count} now: "
             "their gradient noise starts from zero",
             stacklevel=3,
         )
-        return step, None
+        return step, None, shown
     parameters = settings.parameters()
     shapes = [tuple(p.shape) for p in parameters]
     saved = [tuple(shape) for shape in state["shapes"]]
@@ -66,4 +74,11 @@ def unpack(state: dict[str, Any], settings: Settings) -> tuple[int, Memory | Non
         )
     memory = Memory(state["kind"], parameters, settings.count, settings.noise_dtype)
     memory.restore(state["slots"])
-    return step, memory
+    return step, memory, shown
+
+
+def _shown(state: dict[str, Any], settings: Settings) -> list[Tensor] | None:
+    if not state["shown"]:
+        return None
+    device = settings.parameters()[0].device
+    return [each.to(device, copy=True) for each in state["shown"]]

@@ -14,15 +14,21 @@ from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
-from .batching import split_batch
-from .checks import check_arguments, check_ownership, check_weight
+from .checks import (
+    check_arguments,
+    check_complete,
+    check_inner,
+    check_ownership,
+    check_weight,
+)
 from .clean import RunningStatistics
 from .combine import Reduction
 from .contracts import GradientNoise, Perturbation
 from .losses import one_number
 from .memory import bytes_needed
+from .order import Worker, in_order
 from .parallel import check_model
-from .passes import Passes, Worker
+from .passes import Passes
 from .rates import check_optimizers
 from .settings import Settings
 from .state import pack, unpack
@@ -155,7 +161,7 @@ class Workers:
             TypeError, ValueError: a sparse gradient; a ``weight`` not above 0, or not 0-dim.
         """
         self._check_idle()
-        if self._passes.ran >= self.count:
+        if self._passes.ran >= self._passes.order.length:
             raise RuntimeError(
                 f"all count={self.count} workers of this step have run: call combine() before "
                 "the next step's, or make Workers with a larger count"
@@ -180,39 +186,49 @@ class Workers:
             RuntimeError: no worker has run since the last call, or one is still running.
         """
         self._check_idle()
-        if self._passes.ran == 0:
-            raise RuntimeError(
-                "combine() before any worker has run: enter `with workers.next()` or use backward()"
-            )
+        check_complete(self._passes.order, self._passes.ran)
         self._passes.combine()
         self._announced_last = None
 
-    def shards(self, *batch: Any) -> Iterator[tuple[Any, ...]]:
+    def shards(
+        self, *batch: Any, inner: tuple[Any, ...] | None = None
+    ) -> Iterator[tuple[Any, ...]]:
         """Share a batch out in equal pieces, one for each pass that :meth:`next` will open.
 
-        Workers that ran without a ``combine`` since are forgotten, and what they remembered.
+        Where each worker looks before it runs, there are two passes a worker; a loop's text stays
+        the same. Workers that ran without a ``combine`` since are forgotten, and what they
+        remembered.
 
         Args:
             batch: tensors with the example in dimension 0, or tuples, lists, mappings of them.
+            inner: another batch, for the passes that look: of a method that looks on other
+                examples, which otherwise takes the next worker's.
 
         Raises:
-            ValueError: ``count`` does not divide the batch, or tensors differ in length.
+            ValueError: ``count`` does not divide the batch, or tensors differ in length; ``inner``
+                for a method that does not look on other examples.
             TypeError: something that is no tensor, an array or a list, holds one for each example.
             RuntimeError: a worker is running.
         """
         self._check_idle()
         self._passes.forget()
-        for i, piece in enumerate(split_batch(batch, self.count)):
-            self._announced_last = i == self.count - 1
+        elsewhere = self.perturb is not None and self.perturb.elsewhere(self.step)
+        check_inner(self.perturb, elsewhere, inner)
+        order = self._passes.order
+        for place, piece in enumerate(in_order(order, batch, inner, elsewhere)):
+            self._announced_last = place == order.length - 1
             yield piece
 
-    def backward(self, fn: Callable[..., Tensor], *batch: Any) -> Tensor:
+    def backward(
+        self, fn: Callable[..., Tensor], *batch: Any, inner: tuple[Any, ...] | None = None
+    ) -> Tensor:
         """In place of ``loss.backward()``: every worker's forward and backward, and combine.
 
         Args:
             fn: called once for each worker with its piece of the batch; returns the mean loss
                 over the piece (reduction "mean") or its share of the sum (reduction "sum").
             batch: as for :meth:`shards`.
+            inner: as for :meth:`shards`.
 
         Returns:
             The batch's loss, 0-dim, detached and not scaled, each worker's at its own weights.
@@ -221,25 +237,28 @@ class Workers:
             ValueError: ``fn`` returns something else than one number; the batch cannot be shared.
         """
         losses, scaler = [], self._settings.scaler
-        for shard in self.shards(*batch):
-            with self.next():
+        for shard in self.shards(*batch, inner=inner):
+            with self.next() as worker:
                 loss = one_number(fn(*shard))
                 (loss if scaler is None else scaler.scale(loss)).backward()  # type: ignore[no-untyped-call]
-            losses.append(loss.detach())
+            if worker.counts:
+                losses.append(loss.detach())
         self.combine()
         total = torch.stack(losses).sum()
         return total / self.count if self._settings.reduction == "mean" else total
 
     @property
     def refreshes(self) -> bool:
-        """Whether the optimizer needs :meth:`refresh`, every so many steps."""
-        return bool(self._settings.refreshed())
+        """Whether optimizer or perturbation need :meth:`refresh`, every so many steps."""
+        perturb = self._settings.perturb
+        return bool(self._settings.refreshed()) or (perturb is not None and perturb.refreshes)
 
     def refresh(self, fn: Callable[..., Tensor], *batch: Any) -> None:
         """Show the loss at the clean weights to what needs more of it than its gradient.
 
-        An optimizer with a Hessian diagonal takes it anew; where nothing needs it, nothing
-        happens. Weights, ``p.grad`` and running statistics stay as they are.
+        An optimizer with a Hessian diagonal takes it anew, a perturbation along eigenvectors those;
+        where nothing needs it, nothing happens. Weights, ``p.grad`` and running statistics stay
+        as they are.
 
         Args:
             fn: called as ``fn(*batch)``, perhaps several times; returns the mean loss.
@@ -250,12 +269,14 @@ class Workers:
         """
         self._check_idle()
         statistics = RunningStatistics(self.model)
-        for each in self._settings.refreshed():
-            statistics.begin_step()
-            try:
+        statistics.begin_step()
+        try:
+            for each in self._settings.refreshed():
                 each.refresh(fn, *batch)
-            finally:
                 statistics.to_start()
+            self._passes.show(lambda: one_number(fn(*batch)))
+        finally:
+            statistics.to_start()
 
     def state_dict(self) -> dict[str, Any]:
         """The step and what is remembered of this process's workers; tensors and numbers only.
@@ -265,7 +286,7 @@ class Workers:
         """
         if self._passes.ran or self._passes.running:
             raise RuntimeError("state_dict() in the middle of a step: call combine() first")
-        return pack(self.step, self.count, self._passes.memory)
+        return pack(self.step, self.count, self._passes.memory, self._passes.shown)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from :meth:`state_dict`; with another ``count`` the noise starts from zero.

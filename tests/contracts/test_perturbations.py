@@ -17,7 +17,25 @@ from largebatch.contracts import Perturbation, Point
 ENTRIES: dict[str, list[Perturbation]] = {
     "GNC": [lb.GNC(1.0), lb.GNC(1.0, "plain")],
     "RNC": [lb.RNC(0.1, seed=7), lb.RNC(0.1, "plain", seed=7)],
-    "Switch": [lb.Switch(lb.GNC(1.0), lb.RNC(0.1), 2), lb.Switch(lb.RNC(0.1), lb.GNC(1.0), 1)],
+    "SAM": [lb.SAM(0.2), lb.SAM(0.2, per_worker=True)],
+    "EigenNoise": [lb.EigenNoise(0.2, k=2, seed=7)],
+    "Extrapolation": [
+        lb.Extrapolation(0.5),
+        lb.Extrapolation(0.5, "past"),
+        lb.Extrapolation(0.01, "noise", seed=7),
+    ],
+    "MatchedNoise": [
+        lb.MatchedNoise(1.0, "permuted"),
+        lb.MatchedNoise(1.0, "permuted", "plain", seed=7),
+        lb.MatchedNoise(1.0, "isotropic", seed=7),
+        lb.MatchedNoise(1.0, "isotropic", "plain"),
+    ],
+    "Switch": [
+        lb.Switch(lb.GNC(1.0), lb.RNC(0.1), 2),
+        lb.Switch(lb.RNC(0.1), lb.GNC(1.0), 1),
+        lb.Switch(lb.SAM(0.2), lb.GNC(1.0), 2),
+        lb.Switch(lb.EigenNoise(0.2, k=2), lb.Extrapolation(0.5), 3),
+    ],
 }
 CASES = [each for name in perturb.__all__ for each in ENTRIES.get(name, [])]
 case = pytest.mark.parametrize("method", CASES, ids=str)
@@ -52,16 +70,29 @@ def train(parts, batches):
     """Train and return the trajectory: every worker's weights, then the final ones and buffers."""
     model, optimizer, workers = parts
     looked = []
+
+    def loss(x, y):
+        return nn.functional.cross_entropy(model(x).float(), y)
+
     for x, y in batches:
+        if workers.refreshes and workers.step % 2 == 0:
+            workers.refresh(loss, x, y)
         for xi, yi in workers.shards(x, y):
             kept = [p.detach().clone() for p in model.parameters()]
-            with workers.next():
-                looked += [p.detach().clone() for p in model.parameters()]
-                nn.functional.cross_entropy(model(xi).float(), yi).backward()
+            with workers.next() as worker:
+                here = [p.detach().clone() for p in model.parameters()]
+                assert worker.counts or same(here, kept)
+                looked += here if worker.counts else []
+                loss(xi, yi).backward()
             assert all(torch.equal(p, k) for p, k in zip(model.parameters(), kept, strict=True))
         workers.combine()
         optimizer.step()
     return looked + [t.detach().clone() for t in model.state_dict().values()]
+
+
+def shares(method, step):
+    """Whether all workers follow one gradient, found together."""
+    return method.passes(step) == 2 and method.scope(step) == "batch"
 
 
 def same(a, b):
@@ -97,13 +128,16 @@ def test_moves_weights_and_restores_them_to_the_bit(method, dtype):
 @case
 @count_
 def test_works_with_several_workers_that_look_elsewhere(method, count):
+    """Each in a place of its own, unless all follow what they found together."""
     parts = make(method, count)
     looked = train(parts, data(count))
     # Six parameters a worker, the convolution's weight first; the workers of the last step.
     last = [looked[6 * (count * (STEPS - 1) + i)] for i in range(count)]
+    together = shares(method, STEPS - 1)
+    assert not torch.equal(last[0], parts[0][0].weight)
     for i in range(count):
         for j in range(i):
-            assert not torch.equal(last[i], last[j])
+            assert torch.equal(last[i], last[j]) == together
 
 
 @case
@@ -148,6 +182,28 @@ def test_serves_several_workers_at_once(method):
     assert same(mixed, alone)
 
 
+def point_at(method, step, weights, memories):
+    """A point as the step makes it: it shows what the method finds of a loss it is shown."""
+    shown = None
+    if method.refreshes:
+        leaves = [w.clone().requires_grad_() for w in weights]
+        shown = method.refresh(lambda: sum(w.pow(4).sum() for w in leaves), leaves, step)
+    rates = [0.1] * len(weights)
+    return Point(
+        step,
+        weights,
+        lambda kind: rates,
+        workers=len(memories),
+        memories=lambda: memories,
+        shown=shown,
+    )
+
+
+def told(method, step, memory):
+    """What of a memory the method is given: what it remembers, or found in a first pass."""
+    return memory if method.remembers(step) != "nothing" or method.passes(step) == 2 else None
+
+
 @case
 def test_offsets_fit_the_weights_and_change_nothing(method):
     generator = torch.Generator().manual_seed(3)
@@ -155,11 +211,14 @@ def test_offsets_fit_the_weights_and_change_nothing(method):
     memory = [torch.randn(w.shape, generator=generator) for w in weights]
     kept = [t.clone() for t in weights + memory]
     for step in range(4):
-        point = Point(step, weights, lambda kind: [0.1] * len(weights))
-        remembered = memory if method.remembers(step) != "nothing" else None
+        point = point_at(method, step, weights, [memory, memory])
+        found = {}
         for worker in (0, 1, 0):
-            offsets = method.offsets(point, worker, remembered)
+            offsets = method.offsets(point, worker, told(method, step, memory))
             assert len(offsets) == len(weights)
+            copies = [None if o is None else o.clone() for o in offsets]
+            for offset, before in zip(copies, found.setdefault(worker, copies), strict=True):
+                assert offset is before is None or torch.equal(offset, before)
             for offset, w in zip(offsets, weights, strict=True):
                 if offset is not None:
                     assert (offset.shape, offset.dtype, offset.device) == (
@@ -175,9 +234,11 @@ def test_offsets_fit_the_weights_and_change_nothing(method):
 def test_same_offsets_in_another_order_of_workers(method):
     weights = [torch.randn(4, 3), torch.randn(4)]
     memory = {i: [torch.randn(w.shape) for w in weights] for i in range(3)}
+    if shares(method, 3):
+        memory = dict.fromkeys(memory, memory[0])
     found = []
     for order in ((0, 1, 2), (2, 0, 1)):
-        point = Point(3, weights, lambda kind: [0.1] * 2)
+        point = point_at(method, 3, weights, list(memory.values()))
         offsets = {i: method.offsets(point, i, memory[i]) for i in order}
         found.append([o for i in range(3) for o in offsets[i] if o is not None])
     assert same(*found)

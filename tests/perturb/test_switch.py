@@ -80,3 +80,42 @@ def test_refuses_arguments():
         lb.Switch(lb.GNC(1), lb.RNC(1), -1)
     with pytest.raises(TypeError, match="joins two perturbations, got float"):
         lb.Switch(lb.GNC(1), 0.5, 1)
+
+
+LOOKING = [
+    lb.SAM(0.1),
+    lb.SAM(0.1, per_worker=True),
+    lb.Extrapolation(0.1),
+    lb.EigenNoise(0.1, 1),
+    lb.MatchedNoise(0.1),
+]
+
+
+@pytest.mark.parametrize("method", LOOKING, ids=str)
+def test_asks_for_what_the_one_in_force_asks_for(method):
+    # Red: passes without their scope, other examples forgotten, a loss never shown.
+    names = ("passes", "scope", "elsewhere", "remembers")
+    for switch, steps in (
+        (lb.Switch(lb.RNC(0.1), method, 3), {2: lb.RNC(0.1), 3: method}),
+        (lb.Switch(method, lb.RNC(0.1), 3), {2: method, 3: lb.RNC(0.1)}),
+    ):
+        for step, inner in steps.items():
+            found = [getattr(switch, name)(step) for name in names]
+            assert found == [getattr(inner, name)(step) for name in names]
+        assert switch.refreshes == method.refreshes
+
+
+def test_shows_the_loss_to_the_one_in_force_alone(network, batches, loss_of):
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    workers = lb.Workers(model, optimizer, lb.Switch(lb.RNC(0.1), lb.EigenNoise(0.1, 1), 1))
+    first, second = batches(2, 4)
+
+    def never(x, y):
+        raise AssertionError("there is nothing to look at yet")
+
+    workers.refresh(never, *first)
+    workers.backward(loss_of(model), *first)
+    workers.refresh(loss_of(model), *second)
+    workers.backward(loss_of(model), *second)
+    assert workers.offset_to_weight_norm > 0

@@ -9,10 +9,12 @@ Example:
 """
 
 from .diagonal import hutchinson_diagonal, rademacher
+from .lanczos import Eigenpairs, top_eigenpairs
 from .passes import LossFn
 from .products import Method, Product, hessian_products, hessian_vector_product
 
 __all__ = [
+    "Eigenpairs",
     "LossFn",
     "Method",
     "Product",
@@ -20,4 +22,5 @@ __all__ = [
     "hessian_vector_product",
     "hutchinson_diagonal",
     "rademacher",
+    "top_eigenpairs",
 ]

@@ -17,7 +17,15 @@ from torch import Tensor
 
 from ..contracts import Point, RateKind
 
-__all__ = ["Scaling", "check_options", "factors", "filter_norms", "size"]
+__all__ = [
+    "Scaling",
+    "check_options",
+    "check_seed",
+    "check_width",
+    "factors",
+    "filter_norms",
+    "size",
+]
 
 Scaling = Literal["filter", "plain"]
 
@@ -54,10 +62,21 @@ def factors(
     ]
 
 
+def check_width(method: str, name: str, value: float) -> None:
+    """Raise ValueError unless a width is a finite number of 0 or more."""
+    if not 0 <= value < float("inf"):
+        raise ValueError(f"{method} needs 0 <= {name} < infinity, got {name}={value}")
+
+
+def check_seed(method: str, seed: int) -> None:
+    """Raise ValueError unless the seed fits 64 signed bits."""
+    if not -(2**63) <= seed < 2**63:
+        raise ValueError(f"{method} needs a seed of 64 signed bits, got seed={seed}")
+
+
 def check_options(method: str, alpha: float, scaling: str, rate: str | None) -> None:
     """Raise ValueError unless alpha is a finite number of 0 or more and the options are known."""
-    if not 0 <= alpha < float("inf"):
-        raise ValueError(f"{method} needs 0 <= alpha < infinity, got alpha={alpha}")
+    check_width(method, "alpha", alpha)
     if scaling not in get_args(Scaling):
         raise ValueError(f"{method} needs scaling='filter' or 'plain', got {scaling!r}")
     if rate is not None and rate not in get_args(RateKind):

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..contracts import Perturbation, Point, RateKind
 from ..seeding import generator
-from .filters import Scaling, check_options, factors, size
+from .filters import Scaling, check_options, check_seed, factors, size
 
 __all__ = ["RNC"]
 
@@ -51,8 +51,7 @@ class RNC(Perturbation):
     def __post_init__(self) -> None:
         """Check the arguments."""
         check_options("RNC", self.alpha, self.scaling, self.rate)
-        if not -(2**63) <= self.seed < 2**63:
-            raise ValueError(f"RNC needs a seed of 64 signed bits, got seed={self.seed}")
+        check_seed("RNC", self.seed)
 
     def offsets(
         self, point: Point, worker: int, memory: Sequence[Tensor] | None

@@ -8,12 +8,13 @@ Source: Haruki et al. (GNC), Section 4: GNC first, RNC from epoch 120 of 160 (CI
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor
 
-from ..contracts import Memorized, Perturbation, Point
+from ..contracts import Memorized, Perturbation, Point, Scope
 
 __all__ = ["Switch"]
 
@@ -57,6 +58,30 @@ class Switch(Perturbation):
     def remembers(self, step: int) -> Memorized:
         """What the perturbation in force at that step remembers."""
         return self._at(step).remembers(step)
+
+    def passes(self, step: int) -> Literal[1, 2]:
+        """Those of the perturbation in force."""
+        return self._at(step).passes(step)
+
+    def scope(self, step: int) -> Scope:
+        """That of the perturbation in force."""
+        return self._at(step).scope(step)
+
+    def elsewhere(self, step: int) -> bool:
+        """Whether the one in force wants other examples in its first pass."""
+        return self._at(step).elsewhere(step)
+
+    @property
+    def refreshes(self) -> bool:
+        """Whether one of the two needs to see the loss."""
+        return self.first.refreshes or self.then.refreshes
+
+    def refresh(
+        self, loss: Callable[[], Tensor], weights: Sequence[Tensor], step: int
+    ) -> Sequence[Tensor]:
+        """What the one in force finds; nothing where it does not need to see the loss."""
+        now = self._at(step)
+        return now.refresh(loss, weights, step) if now.refreshes else []
 
     @property
     def least_workers(self) -> int:
