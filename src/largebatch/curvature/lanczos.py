@@ -33,7 +33,7 @@ class Eigenpairs:
 
     Attributes:
         values: the k eigenvalues, with their signs.
-        vectors: for each parameter a tensor of shape (k, *parameter's shape); each of the k
+        vectors: for each parameter a tensor of its shape with k in front; each of the k
             vectors has length 1 over all parameters.
         residuals: ||H v - theta v|| of each, in the units of the eigenvalues: how far they have
             converged.
