@@ -12,7 +12,7 @@ count as zero.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -25,6 +25,7 @@ __all__ = [
     "decayed",
     "decayed_norms",
     "flat",
+    "in_pieces",
     "nonzero",
     "norms",
     "on_host",
@@ -149,6 +150,21 @@ def flat(tensor: Tensor) -> Tensor | None:
     return tensor.as_strided((tensor.numel(),), (1,)) if channels_last else None
 
 
+def in_pieces(tensors: Sequence[Tensor], most: int) -> Iterable[Sequence[Tensor]]:
+    """Tensors of one shape in flat pieces of at most `most` elements that belong together.
+
+    Example:
+        >>> [[x.tolist() for x in piece] for piece in in_pieces([torch.arange(3)] * 2, 2)]
+        [[[0, 1], [0, 1]], [[2], [2]]]
+    """
+    ordered = [t.is_contiguous() for t in tensors]
+    same = all(ordered) or (not any(ordered) and alike([[t] for t in tensors]))
+    flats = [_elements(t) if same else t.reshape(-1) for t in tensors]
+    if flats[0].numel() <= most:
+        return [flats]
+    return zip(*(torch.split(each, most) for each in flats), strict=True)
+
+
 def alike(lists: Sequence[Tensors]) -> bool:
     """Whether the k-th tensors of all lists keep their elements in one order, without gaps."""
     sizes, *others = ([tensor.numel() for tensor in tensors] for tensors in lists)
@@ -196,18 +212,12 @@ class _Pieces:
         self.room = sources[0][0].new_empty(size, dtype=wide(sources[0][0].dtype))
 
     def __call__(self, index: int, _: Tensor) -> Tensor:
-        tensors = [source[index] for source in self.sources]
-        ordered = [t.is_contiguous() for t in tensors]
-        same = all(ordered) or (not any(ordered) and alike([[t] for t in tensors]))
-        flats = [_elements(t) if same else t.reshape(-1) for t in tensors]
-        size = flats[0].numel()
-        if size <= _PIECE:
-            return self._square(size, flats)
-        pieces = zip(*(torch.split(each, _PIECE) for each in flats), strict=True)
-        return torch.stack([self._square(piece[0].numel(), piece) for piece in pieces]).sum()
+        pieces = in_pieces([source[index] for source in self.sources], _PIECE)
+        squares = [self._square(piece) for piece in pieces]
+        return torch.stack(squares).sum() if len(squares) > 1 else squares[0]
 
-    def _square(self, size: int, piece: Sequence[Tensor]) -> Tensor:
-        made = self.compute(self.room[:size], *piece)
+    def _square(self, piece: Sequence[Tensor]) -> Tensor:
+        made = self.compute(self.room[: piece[0].numel()], *piece)
         return torch.dot(made, made)
 
 

@@ -14,7 +14,7 @@ Zhong 2020) has it in Eq. 24. No document mentions leaving parameters out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
 import torch
@@ -24,7 +24,7 @@ from torch.optim.optimizer import ParamsT
 from .bucket import Bucket
 from .checks import Check, one_of
 from .engine import Form, ScaledMomentum
-from .measure import HALVES, flat, on_host, wide
+from .measure import HALVES, in_pieces, on_host, wide
 
 __all__ = ["PercentDelta"]
 
@@ -130,13 +130,6 @@ def _sum_of_shares(gradient: Tensor, weight: Tensor) -> Tensor:
     # Nor at once as a norm: torch's on a CPU is off by 0.4% for two million elements.
     sums = [
         torch.div(g, w.to(wide(w.dtype)).abs().clamp_min_(_LEAST_WEIGHT)).abs_().sum()
-        for g, w in _pieces(gradient, weight)
+        for g, w in in_pieces((gradient, weight), _PIECE)
     ]
     return torch.stack(sums).sum()
-
-
-def _pieces(gradient: Tensor, weight: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    first, second = flat(gradient), flat(weight)
-    if first is None or second is None or gradient.stride() != weight.stride():
-        first, second = gradient.reshape(-1), weight.reshape(-1)
-    return zip(torch.split(first, _PIECE), torch.split(second, _PIECE), strict=True)
