@@ -79,8 +79,8 @@ class Bucket:
     def fuses(self, *states: Tensors) -> bool:
         """Whether torch's fused kernels may run over the bucket and the state that goes with it.
 
-        They must be asked for nothing else, see no graph that is being compiled, and find one
-        precision and one order of elements; empty lists do not count.
+        They must be asked for nothing else, and find one precision and one order of elements; empty
+        lists do not count. To be asked on the host alone.
 
         Raises:
             ValueError: `fused` demands them, and they may not.
@@ -89,11 +89,11 @@ class Bucket:
         if group["fused"] is False or group["foreach"] is not None:
             return False
         lists = [self.parameters, self.gradients, *(tensors for tensors in states if tensors)]
-        able = not torch.compiler.is_compiling() and _one_kind(lists)
+        able = _one_kind(lists)
         if group["fused"] is True and not able:
             raise ValueError(
-                "fused=True needs a step that is not being compiled, and weights, gradients and "
-                "state of one precision and memory format: leave fused=None to step them otherwise"
+                "fused=True needs weights, gradients and state of one precision and memory format: "
+                "leave fused=None to step them otherwise"
             )
         return able
 
