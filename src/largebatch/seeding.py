@@ -12,7 +12,7 @@ import struct
 
 import torch
 
-__all__ = ["generator", "key"]
+__all__ = ["generator", "key", "normal"]
 
 
 def key(*parts: int) -> int:
@@ -40,3 +40,17 @@ def generator(device: torch.device | str, *parts: int) -> torch.Generator:
         True
     """
     return torch.Generator(device=device).manual_seed(key(*parts))
+
+
+def normal(like: torch.Tensor, *parts: int, dtype: torch.dtype | None = None) -> torch.Tensor:
+    """Standard normal numbers of the shape and device of ``like``, named by ``parts``.
+
+    In the order of the indices, so that the memory format of ``like`` makes no difference; in its
+    dtype unless another is given.
+
+    Example:
+        >>> bool((normal(torch.ones(3), 0, 7) == normal(torch.zeros(3), 0, 7)).all())
+        True
+    """
+    drawn = torch.empty(like.shape, dtype=dtype or like.dtype, device=like.device)
+    return drawn.normal_(generator=generator(like.device, *parts))

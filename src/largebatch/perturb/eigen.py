@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ..contracts import Perturbation, Point
 from ..curvature import Method, top_eigenpairs
-from ..seeding import generator
+from ..seeding import normal
 from .filters import check_seed, check_width
 
 __all__ = ["EigenNoise"]
@@ -94,9 +94,7 @@ class EigenNoise(Perturbation):
         sizes = values.abs()
         total = sizes.sum()
         shares = torch.where(total > 0, sizes / total, torch.zeros_like(sizes)).sqrt()
-        source = generator(values.device, self.seed, point.step, worker)
-        drawn = torch.empty(len(values), dtype=values.dtype, device=values.device)
-        mixture = drawn.normal_(generator=source) * shares * self.rho
+        mixture = normal(values, self.seed, point.step, worker) * shares * self.rho
         pairs = zip(vectors, point.weights, strict=True)
         return [torch.tensordot(mixture, v, dims=1).to(w.device, w.dtype) for v, w in pairs]
 

@@ -19,11 +19,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-import torch
 from torch import Tensor
 
 from ..contracts import Memorized, Perturbation, Point
-from ..seeding import generator
+from ..seeding import normal
 from .filters import check_seed, check_width
 
 __all__ = ["Extrapolation"]
@@ -88,6 +87,4 @@ class Extrapolation(Perturbation):
         return [h.to(w.dtype) * -self.inner_lr for w, h in pairs]
 
     def _noise(self, weight: Tensor, step: int, worker: int, place: int) -> Tensor:
-        source = generator(weight.device, self.seed, step, worker, place)
-        drawn = torch.empty(weight.shape, dtype=weight.dtype, device=weight.device)
-        return drawn.normal_(generator=source) * -self.inner_lr
+        return normal(weight, self.seed, step, worker, place) * -self.inner_lr

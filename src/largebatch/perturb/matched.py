@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from ..contracts import Memorized, Perturbation, Point, RateKind
-from ..seeding import generator
+from ..seeding import generator, normal
 from .filters import Scaling, check_options, check_seed
 from .gnc import GNC
 
@@ -170,6 +170,4 @@ def _wide(weight: Tensor) -> torch.dtype:
 
 
 def _drawn(weight: Tensor, seed: int, step: int, worker: int, place: int) -> Tensor:
-    source = generator(weight.device, seed, step, worker, place)
-    drawn = torch.empty(weight.shape, dtype=_wide(weight), device=weight.device)
-    return drawn.normal_(generator=source)
+    return normal(weight, seed, step, worker, place, dtype=_wide(weight))
