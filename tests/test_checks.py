@@ -18,8 +18,8 @@ def workers(**arguments):
     [
         ({"count": 0}, ValueError, "count of at least 1, got count=0"),
         ({"count": True}, ValueError, "whole count of at least 1, got count=True"),
-        ({"gradient_noise": "x"}, TypeError, r"a method add\(gradients, step, scale\), got 'x'"),
-        ({"gradient_noise": set}, TypeError, "a method add"),
+        ({"gradient_noise": "x"}, TypeError, "AnnealedNoise.*, got 'x': your own subclasses"),
+        ({"gradient_noise": set}, TypeError, "AnnealedNoise.*, got <class 'set'>"),
         ({"scaler": 3}, TypeError, "must be a torch.amp.GradScaler or None, got 3"),
         ({"count": 2.0}, ValueError, "whole count of at least 1, got count=2.0"),
         ({"perturb": lb.GNC(0.1)}, ValueError, r"GNC\(.*\) needs at least 2 workers .* count=1"),

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import largebatch as lb
-from largebatch.contracts import Perturbation
+from largebatch.contracts import GradientNoise, Perturbation
 
 
 def bits(model):
@@ -164,7 +164,7 @@ def _fail_second(workers, fn, batch):
     workers.backward(failing, *batch)
 
 
-class FailingNoise:
+class FailingNoise(GradientNoise):
     """Fails once, after it has changed the gradients."""
 
     def __init__(self):

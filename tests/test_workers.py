@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 import largebatch as lb
+from largebatch.contracts import GradientNoise
 
 
 def accumulate(model, loss_of, x, y, weights):
@@ -188,7 +189,7 @@ def test_worker_says_which_it_is_and_whether_the_last(network, batches, loss_of)
     assert (unknown.last, last.last) == (None, True)
 
 
-class Halving:
+class Halving(GradientNoise):
     """A gradient noise that can be foreseen: adds step + scale to every gradient."""
 
     def add(self, gradients, step, scale):

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 import largebatch as lb
+from largebatch.contracts import GradientNoise
 
 
 class Tied(nn.Module):
@@ -197,7 +198,7 @@ def test_parameters_of_no_optimizer_get_the_mean_and_nothing_else(network, batch
 
 
 def test_gradient_noise_is_only_for_parameters_of_the_optimizer(network, batches, loss_of):
-    class Noise:
+    class Noise(GradientNoise):
         def add(self, gradients, step, scale):
             self.shapes = [g.shape for g in gradients]
 

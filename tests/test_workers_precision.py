@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 import largebatch as lb
+from largebatch.contracts import GradientNoise
 
 
 class Fixed(lb.Perturbation):
@@ -139,7 +140,7 @@ def test_unscaled_gradients_are_the_mean(network, batches, loss_of):
         torch.testing.assert_close(p.grad, q.grad)
 
 
-class Constant:
+class Constant(GradientNoise):
     def add(self, gradients, step, scale):
         for g in gradients:
             g.add_(scale)

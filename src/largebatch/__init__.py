@@ -5,8 +5,9 @@ process of a data-parallel group. :class:`Workers` gives each worker its own wei
 worker's own gradient and leaves their mean in ``p.grad`` for any optimizer.
 """
 
-from . import schedule, theory
+from . import batching, schedule, theory
 from .contracts import Perturbation, Point
+from .gradient_noise import AnnealedNoise
 from .optim import CBLR, CLARS, LAMB, LARS, LARS2020, MCLR, SNGM, PercentDelta
 from .perturb import GNC, RNC, SAM, EigenNoise, Extrapolation, MatchedNoise, Switch
 from .workers import Worker, Workers
@@ -22,6 +23,7 @@ __all__ = [
     "RNC",
     "SAM",
     "SNGM",
+    "AnnealedNoise",
     "EigenNoise",
     "Extrapolation",
     "MatchedNoise",
@@ -31,6 +33,7 @@ __all__ = [
     "Switch",
     "Worker",
     "Workers",
+    "batching",
     "schedule",
     "theory",
 ]

@@ -17,11 +17,15 @@ from .order import Order
 
 __all__ = [
     "check_arguments",
+    "check_between_steps",
     "check_complete",
+    "check_count",
     "check_gradients",
     "check_inner",
     "check_offsets",
     "check_ownership",
+    "check_room",
+    "check_same_count",
     "check_weight",
 ]
 
@@ -35,23 +39,15 @@ def check_arguments(
     reduction: str,
 ) -> None:
     """Raise where an argument of Workers is of a kind or size that cannot work."""
-    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
-        raise ValueError(f"Workers needs a whole count of at least 1, got count={count!r}")
     if perturb is not None and not isinstance(perturb, Perturbation):
         raise TypeError(
             f"perturb must be a perturbation such as largebatch.GNC(alpha=0.1), got {perturb!r}"
         )
-    if perturb is not None and count < perturb.least_workers:
-        raise ValueError(
-            f"{perturb} needs at least {perturb.least_workers} workers in all, got count={count}: "
-            "with one worker its noise is zero for ever; raise count so that each batch is shared"
-        )
-    if gradient_noise is not None and (
-        isinstance(gradient_noise, type) or not callable(getattr(gradient_noise, "add", None))
-    ):
+    check_count(perturb, count)
+    if gradient_noise is not None and not isinstance(gradient_noise, GradientNoise):
         raise TypeError(
-            "gradient_noise must be an object with a method add(gradients, step, scale), got "
-            f"{gradient_noise!r}"
+            "gradient_noise must be one such as largebatch.AnnealedNoise(eta=0.01), got "
+            f"{gradient_noise!r}: your own subclasses largebatch.contracts.GradientNoise"
         )
     if scaler is not None and not isinstance(scaler, GradScaler):
         raise TypeError(
@@ -62,6 +58,17 @@ def check_arguments(
         raise ValueError(f"noise_dtype must be one of {DTYPES} or None, got {noise_dtype}")
     if reduction not in ("mean", "sum"):
         raise ValueError(f"reduction must be 'mean' or 'sum', got {reduction!r}")
+
+
+def check_count(perturb: Perturbation | None, count: int) -> None:
+    """Raise ValueError unless there are as many workers as the perturbation needs."""
+    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+        raise ValueError(f"Workers needs a whole count of at least 1, got count={count!r}")
+    if perturb is not None and count < perturb.least_workers:
+        raise ValueError(
+            f"{perturb} needs at least {perturb.least_workers} workers in all, got count={count}: "
+            "with one worker its noise is zero for ever; raise count so that each batch is shared"
+        )
 
 
 def check_ownership(model: nn.Module, optimizers: Sequence[Optimizer]) -> None:
@@ -128,6 +135,30 @@ def check_weight(weight: float | Tensor) -> None:
         raise ValueError(
             f"a worker's weight must be above 0 and finite, got weight={weight}: leave out a "
             "worker that has no examples"
+        )
+
+
+def check_between_steps(what: str, ran: int, running: bool) -> None:
+    """Raise RuntimeError where some of a step's passes have run, or one is running."""
+    if ran or running:
+        raise RuntimeError(f"{what} in the middle of a step: call combine() first")
+
+
+def check_room(order: Order, ran: int) -> None:
+    """Raise RuntimeError where all passes of the step have run."""
+    if ran >= order.length:
+        raise RuntimeError(
+            f"all count={order.count} workers of this step have run: call combine() before "
+            "the next step's, or make Workers with a larger count"
+        )
+
+
+def check_same_count(order: Order, count: int) -> None:
+    """Raise RuntimeError where the number of workers changed while a batch is shared out."""
+    if count != order.count:
+        raise RuntimeError(
+            f"a batch is being shared out among {order.count} workers, and count={count} now: "
+            "set the count before shards()"
         )
 
 

@@ -19,6 +19,7 @@ __all__ = [
     "Listener",
     "Memorized",
     "Perturbation",
+    "Placement",
     "Point",
     "RateKind",
     "Refreshed",
@@ -27,6 +28,7 @@ __all__ = [
 
 RateKind = Literal["global", "layer"]
 Memorized = Literal["nothing", "noise", "gradient"]
+Placement = Literal["gradient", "weights"]
 Scope = Literal["worker", "batch"]
 T = TypeVar("T")
 
@@ -206,8 +208,30 @@ class Refreshed(Protocol):
         """Look at the loss ``fn(*batch)`` at the present weights, and change nothing."""
 
 
-class GradientNoise(Protocol):
-    """Noise on the combined gradient, added in place by ``Workers.combine``."""
+class GradientNoise(ABC):
+    """Noise that joins the combined gradient, or the weights that a step leaves.
 
-    def add(self, gradients: Sequence[Tensor], step: int, scale: float | Tensor) -> None:
-        """Add the noise of step ``step`` times the loss scale ``scale`` to each gradient."""
+    Subclasses are finished classes, best frozen dataclasses: what they add follows from the step
+    and a parameter's place, so that every process and every resumed run adds the same.
+
+    Attributes:
+        placement: what the noise joins: "gradient", in ``combine``; or "weights", after the
+            optimizer's step.
+    """
+
+    placement: Placement = "gradient"
+
+    @abstractmethod
+    def add(self, tensors: Sequence[Tensor | None], step: int, scale: float | Tensor) -> None:
+        """Add the noise of step ``step`` times ``scale`` to each tensor, in place.
+
+        Nothing may be read on the host. A tensor that is not finite must stay so.
+
+        Args:
+            tensors: a gradient (or a weight) for each parameter that the optimizers hold, in
+                their order; None where it is frozen, has no gradient or is not stepped now. So a
+                parameter's place is the same in every step.
+            step: number of the step, from 0.
+            scale: of the loss, whose gradients are still scaled; for weights 1, or 0 where a
+                scaler found the step's gradient not finite.
+        """

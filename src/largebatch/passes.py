@@ -8,12 +8,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import logging
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
+from .added_noise import AddedNoise
 from .checks import check_gradients, check_offsets
 from .clean import CleanWeights, RunningStatistics
 from .combine import Accumulator
@@ -26,6 +28,8 @@ from .rates import rates_of
 from .settings import Settings
 
 __all__ = ["Passes"]
+
+log = logging.getLogger("largebatch")
 
 
 class Passes:
@@ -50,6 +54,7 @@ class Passes:
         self._settings = settings
         self._clean = CleanWeights()
         self._statistics = RunningStatistics(model)
+        self._noise = AddedNoise(settings)
         self._start_anew()
         self._model = model
         self._trained: list[Tensor] = []  # those owned, then those that no optimizer given holds
@@ -105,10 +110,7 @@ class Passes:
             undo = self._settings.loss_scale() * accumulator.share
             for listener in listeners:
                 listener.combined(owned, factor=1.0 / undo)
-        noise = self._settings.gradient_noise
-        if noise is not None:
-            present = [g for g in owned if g is not None]
-            noise.add(present, self.step, self._settings.loss_scale())
+        self._noise.combined([p for p, _, _ in self._owned], owned, self.step)
         return gradients
 
     def forget(self) -> None:
@@ -124,16 +126,19 @@ class Passes:
         for listener in self._listeners():
             listener.forget()
 
-    def show(self, loss: Callable[[], Tensor]) -> None:
-        """Let the perturbation see the loss, and keep what it makes of it."""
-        perturb = self._settings.perturb
-        if perturb is not None and perturb.refreshes:
-            found = perturb.refresh(loss, self._settings.parameters(), self.step)
-            self.shown = [each.detach() for each in found]
+    def recount(self, count: int) -> None:
+        """Have ``count`` workers from the next step on; what is remembered starts from zero."""
+        if self.memory is not None:
+            what = "from %d to %d workers: their %s starts from zero"
+            log.info(what, self._settings.count, count, self.memory.kind)
+        # Freed at once; the next step makes room for the new ones.
+        self.memory = None
+        self._settings.count = count
 
     def resume(self, step: int, memory: Memory | None, shown: list[Tensor] | None) -> None:
         """Go on at ``step`` with what is remembered of the step before, and was shown last."""
         self.step, self.memory, self.shown = step, memory, shown
+        self._noise.forget()
         self._start_anew()
 
     def _begin_step(self) -> None:

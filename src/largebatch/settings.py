@@ -9,16 +9,21 @@ from torch import Tensor
 from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
+from .checks import check_weight
 from .combine import Reduction
 from .contracts import GradientNoise, Listener, Memorized, Perturbation, Refreshed
+from .memory import bytes_needed
 from .rates import Owned, owned_parameters
 
 __all__ = ["Settings"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Settings:
-    """The checked arguments of :class:`~largebatch.Workers`, described there."""
+    """The checked arguments of :class:`~largebatch.Workers`, described there.
+
+    Between steps ``count`` may change; all parts of one Workers hold the same settings.
+    """
 
     optimizers: tuple[Optimizer, ...]
     perturb: Perturbation | None
@@ -32,6 +37,15 @@ class Settings:
         """The parameters in training at this moment, each with its optimizer and group."""
         return owned_parameters(self.optimizers)
 
+    def held(self) -> list[tuple[Tensor, Optimizer]]:
+        """Every parameter that the optimizers hold, frozen ones too, each with its optimizer."""
+        return [
+            (parameter, optimizer)
+            for optimizer in self.optimizers
+            for group in optimizer.param_groups
+            for parameter in group["params"]
+        ]
+
     def parameters(self) -> list[Tensor]:
         """The parameters in training at this moment."""
         return [parameter for parameter, _, _ in self.owned()]
@@ -39,6 +53,12 @@ class Settings:
     def remembers(self, step: int) -> Memorized:
         """What is kept of each worker from step ``step`` for the next."""
         return "nothing" if self.perturb is None else self.perturb.remembers(step)
+
+    def bytes_needed(self, step: int) -> int:
+        """Bytes that what is kept at step ``step`` takes."""
+        if self.remembers(step) == "nothing":
+            return 0
+        return bytes_needed(self.parameters(), self.count, self.noise_dtype)
 
     def listeners(self) -> list[Listener]:
         """The optimizers that want to be told of each worker's gradient."""
@@ -49,8 +69,9 @@ class Settings:
         return [each for each in self.optimizers if isinstance(each, Refreshed) and each.refreshes]
 
     def share(self, weight: float | Tensor | None) -> float | Tensor:
-        """A worker's weight, or what it is unless given."""
+        """A worker's weight, checked, or what it is unless given."""
         if weight is not None:
+            check_weight(weight)
             return weight
         return 1.0 if self.reduction == "mean" else 1.0 / self.count
 

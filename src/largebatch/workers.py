@@ -14,22 +14,15 @@ from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
-from .checks import (
-    check_arguments,
-    check_complete,
-    check_inner,
-    check_ownership,
-    check_weight,
-)
-from .clean import RunningStatistics
+from . import checks
 from .combine import Reduction
 from .contracts import GradientNoise, Perturbation
 from .losses import one_number
-from .memory import bytes_needed
 from .order import Worker, in_order
 from .parallel import check_model
 from .passes import Passes
 from .rates import check_optimizers
+from .refreshing import refresh, refreshes
 from .settings import Settings
 from .state import pack, unpack
 
@@ -58,7 +51,8 @@ class Workers:
             model's others are combined all the same.
         perturb: where workers look, for example ``GNC(alpha=0.1)``; None for plain accumulation.
         count: workers on this process.
-        gradient_noise: noise on the combined gradient, added in ``combine``.
+        gradient_noise: for example ``AnnealedNoise(eta=0.01)``, added in ``combine`` or by the
+            optimizers' steps.
         noise_dtype: of what is remembered: float32, bfloat16, float64; None takes each
             parameter's own. GNC's noise sums to zero over workers up to its rounding.
         scaler: the GradScaler that scales the losses, so that what is remembered is not scaled;
@@ -99,8 +93,8 @@ class Workers:
         """Check everything; allocate nothing that grows with ``count`` before the first step."""
         check_model(model)
         optimizers = check_optimizers(optimizer)
-        check_ownership(model, optimizers)
-        check_arguments(perturb, count, gradient_noise, noise_dtype, scaler, reduction)
+        checks.check_ownership(model, optimizers)
+        checks.check_arguments(perturb, count, gradient_noise, noise_dtype, scaler, reduction)
         self.model = model
         self._settings = Settings(
             optimizers, perturb, count, gradient_noise, noise_dtype, scaler, reduction
@@ -110,8 +104,23 @@ class Workers:
 
     @property
     def count(self) -> int:
-        """Workers on this process."""
+        """Workers on this process; may be set between steps, as a growing batch wants it.
+
+        What is remembered of the workers then starts from zero, as in a first step. With
+        :meth:`load_state_dict`, set it first.
+
+        Raises:
+            ValueError: below 1, or too small for the perturbation.
+            RuntimeError: in the middle of a step.
+        """
         return self._settings.count
+
+    @count.setter
+    def count(self, count: int) -> None:
+        checks.check_between_steps("count cannot change", self._passes.ran, self._passes.running)
+        checks.check_count(self.perturb, count)
+        if count != self.count:
+            self._passes.recount(count)
 
     @property
     def perturb(self) -> Perturbation | None:
@@ -131,10 +140,7 @@ class Workers:
     @property
     def bytes_needed(self) -> int:
         """Bytes that the present step's memory of the local workers takes; a Switch's may grow."""
-        if self._settings.remembers(self.step) == "nothing":
-            return 0
-        settings = self._settings
-        return bytes_needed(settings.parameters(), settings.count, settings.noise_dtype)
+        return self._settings.bytes_needed(self.step)
 
     def __reduce__(self) -> NoReturn:
         """Raise TypeError: a copy would go on changing this one's model."""
@@ -161,13 +167,8 @@ class Workers:
             TypeError, ValueError: a sparse gradient; a ``weight`` not above 0, or not 0-dim.
         """
         self._check_idle()
-        if self._passes.ran >= self._passes.order.length:
-            raise RuntimeError(
-                f"all count={self.count} workers of this step have run: call combine() before "
-                "the next step's, or make Workers with a larger count"
-            )
+        checks.check_room(self._passes.order, self._passes.ran)
         share = self._settings.share(weight)
-        check_weight(share)
         last = self._announced_last if last is None else last
         with self._passes.enter(share, last) as worker:
             yield worker
@@ -177,7 +178,7 @@ class Workers:
             raise RuntimeError("a worker is still running: leave its `with` block first")
 
     def combine(self) -> None:
-        """Leave the mean over the step's workers in ``p.grad``, with the gradient noise added.
+        """Leave the mean over the step's workers in ``p.grad``, with noise that joins gradients.
 
         Where fewer than ``count`` workers ran, those are averaged and the others' noise is zero.
         Where it fails, the step is forgotten: run its workers anew, their noise starts from zero.
@@ -186,7 +187,7 @@ class Workers:
             RuntimeError: no worker has run since the last call, or one is still running.
         """
         self._check_idle()
-        check_complete(self._passes.order, self._passes.ran)
+        checks.check_complete(self._passes.order, self._passes.ran)
         self._passes.combine()
         self._announced_last = None
 
@@ -213,9 +214,10 @@ class Workers:
         self._check_idle()
         self._passes.forget()
         elsewhere = self.perturb is not None and self.perturb.elsewhere(self.step)
-        check_inner(self.perturb, elsewhere, inner)
+        checks.check_inner(self.perturb, elsewhere, inner)
         order = self._passes.order
         for place, piece in enumerate(in_order(order, batch, inner, elsewhere)):
+            checks.check_same_count(order, self.count)
             self._announced_last = place == order.length - 1
             yield piece
 
@@ -235,14 +237,21 @@ class Workers:
 
         Raises:
             ValueError: ``fn`` returns something else than one number; the batch cannot be shared.
+                Whatever is raised, the step is forgotten.
         """
+        self._check_idle()
         losses, scaler = [], self._settings.scaler
-        for shard in self.shards(*batch, inner=inner):
-            with self.next() as worker:
-                loss = one_number(fn(*shard))
-                (loss if scaler is None else scaler.scale(loss)).backward()  # type: ignore[no-untyped-call]
-            if worker.counts:
-                losses.append(loss.detach())
+        try:
+            for shard in self.shards(*batch, inner=inner):
+                with self.next() as worker:
+                    loss = one_number(fn(*shard))
+                    (loss if scaler is None else scaler.scale(loss)).backward()  # type: ignore[no-untyped-call]
+                if worker.counts:
+                    losses.append(loss.detach())
+        except BaseException:
+            # Between steps again: a batch that did not fit may be tried with another count.
+            self._passes.forget()
+            raise
         self.combine()
         total = torch.stack(losses).sum()
         return total / self.count if self._settings.reduction == "mean" else total
@@ -250,8 +259,7 @@ class Workers:
     @property
     def refreshes(self) -> bool:
         """Whether optimizer or perturbation need :meth:`refresh`, every so many steps."""
-        perturb = self._settings.perturb
-        return bool(self._settings.refreshed()) or (perturb is not None and perturb.refreshes)
+        return refreshes(self._settings)
 
     def refresh(self, fn: Callable[..., Tensor], *batch: Any) -> None:
         """Show the loss at the clean weights to what needs more of it than its gradient.
@@ -268,15 +276,7 @@ class Workers:
             RuntimeError: a worker is running.
         """
         self._check_idle()
-        statistics = RunningStatistics(self.model)
-        statistics.begin_step()
-        try:
-            for each in self._settings.refreshed():
-                each.refresh(fn, *batch)
-                statistics.to_start()
-            self._passes.show(lambda: one_number(fn(*batch)))
-        finally:
-            statistics.to_start()
+        refresh(self.model, self._settings, self._passes, fn, batch)
 
     def state_dict(self) -> dict[str, Any]:
         """The step and what is remembered of this process's workers; tensors and numbers only.
@@ -284,8 +284,7 @@ class Workers:
         Raises:
             RuntimeError: in the middle of a step.
         """
-        if self._passes.ran or self._passes.running:
-            raise RuntimeError("state_dict() in the middle of a step: call combine() first")
+        checks.check_between_steps("state_dict()", self._passes.ran, self._passes.running)
         return pack(self.step, self.count, self._passes.memory, self._passes.shown)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
