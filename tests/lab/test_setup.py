@@ -78,7 +78,7 @@ def test_a_network_that_a_rule_of_ours_cannot_step_is_named(config):
 def test_several_optimizers_follow_one_schedule_and_share_the_workers(config):
     run = replace(config, method="muon", lr=0.4, schedule=ScheduleConfig("linear"))
     plan = plan_run(run, None)
-    model, optimizers, schedulers, workers = make_training(run, plan)
+    model, optimizers, schedulers, workers, _ = make_training(run, plan)
     assert len(optimizers) == len(schedulers) == 2
     seen = []
     for _ in range(plan.steps):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -20,7 +21,7 @@ from largebatch.seeding import key
 
 from .config import RunConfig, ScheduleConfig
 from .errors import InputError, nearest
-from .methods import parse
+from .methods import LossFn, RunFacts, parse
 from .tasks import Data, Split, Task, resolve, split
 from .tasks import augment as augmentations
 
@@ -52,6 +53,7 @@ class Training(NamedTuple):
     optimizers: tuple[Optimizer, ...]
     schedulers: tuple[LambdaLR, ...]
     workers: lb.Workers
+    loss: LossFn
 
 
 @lru_cache(maxsize=2)
@@ -68,7 +70,7 @@ def plan_run(config: RunConfig, data_dir: Path | None) -> Plan:
         InputError: a batch larger than the data, a device that is not there, an unknown part.
     """
     method = parse(config.method)
-    perturb = method.perturbation(config.alpha, config.seed)
+    perturb = method.built(config.alpha, RunFacts(config.seed, steps=1)).perturb
     if perturb is not None and config.count < perturb.least_workers:
         raise InputError(
             f"method {config.method!r} needs at least {perturb.least_workers} workers, "
@@ -103,6 +105,8 @@ def plan_run(config: RunConfig, data_dir: Path | None) -> Plan:
 def make_training(config: RunConfig, plan: Plan) -> Training:
     """Model, optimizers with a scheduler each, and workers, freshly initialized from the seed."""
     method = parse(config.method)
+    parts = method.built(config.alpha, RunFacts(config.seed, plan.steps))
+    loss = plan.task.loss if parts.loss is None else parts.loss(losses_of(plan.task))
     torch.manual_seed(key(config.seed))
     # On a CPU convolutions run up to twice as fast with channels last (measured on MNIST).
     model = plan.task.model().to(config.device)
@@ -117,12 +121,29 @@ def make_training(config: RunConfig, plan: Plan) -> Training:
         workers = lb.Workers(
             model,
             optimizers,
-            perturb=method.perturbation(config.alpha, config.seed),
+            perturb=parts.perturb,
             count=config.count,
+            gradient_noise=parts.noise,
         )
     except (TypeError, ValueError) as error:
         raise InputError(f"method {config.method!r} on task {config.task!r}: {error}") from error
-    return Training(model, optimizers, schedulers, workers)
+    return Training(model, optimizers, schedulers, workers, loss)
+
+
+def losses_of(task: Task) -> LossFn:
+    """The loss of each example.
+
+    Raises:
+        InputError: the task does not say it.
+    """
+    if task.losses is not None:
+        return task.losses
+    if task.loss is functional.cross_entropy:
+        return partial(functional.cross_entropy, reduction="none")
+    raise InputError(
+        f"task {task.name!r} has no loss of each example, which this method looks at: give Task "
+        "its losses, (outputs, targets) to shape (examples,)"
+    )
 
 
 def make_schedule(config: ScheduleConfig, plan: Plan) -> Schedule:

@@ -51,7 +51,7 @@ def train(
     """
     torch.set_num_threads(config.threads)
     plan = plan_run(config, data_dir)
-    model, optimizers, schedulers, workers = training = make_training(config, plan)
+    model, optimizers, schedulers, workers, loss_fn = training = make_training(config, plan)
     folder = RunFolder(out)
     ended = folder.result(to_dict(config))
     if ended is not None:
@@ -63,7 +63,7 @@ def train(
     saved = time.monotonic()
 
     def loss_of(inputs: Tensor, targets: Tensor) -> Tensor:
-        return plan.task.loss(model(inputs), targets)
+        return loss_fn(model(inputs), targets)
 
     for step, x, y in batches(config, plan, first):
         if workers.refreshes and step % config.refresh_every == 0:

@@ -8,7 +8,7 @@ import pytest
 
 from largebatch.lab.cli import main
 from largebatch.lab.cli.main import VERBS
-from largebatch.lab.methods import PERTURBATIONS, RULES
+from largebatch.lab.methods import LOSSES, NOISES, PARTS, PERTURBATIONS, RULES
 from largebatch.lab.recipes import RECIPES
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
@@ -33,10 +33,11 @@ def test_list_names_everything_with_its_source(cli, monkeypatch, columns):
     assert (code, err) == (0, "")
     lines, text = out.splitlines(), " ".join(out.split())
     assert max(map(len, lines)) <= min(columns, 100)
-    for name in (*RULES, *PERTURBATIONS, *RECIPES, "digits", "cifar100", "longer"):
+    for name in (*RULES, *PARTS, *RECIPES, "digits", "cifar100", "longer"):
         assert any(line.startswith(f"  {name} ") for line in lines)
-    for method in (*RULES.values(), *PERTURBATIONS.values()):
+    for method in (*RULES.values(), *PARTS.values()):
         assert f" {method.name} {method.summary} ({method.source})" in text
+    assert text.count(" [rho]") == 3
     assert all(f"Update rules: {rule.family}" in lines for rule in RULES.values())
     assert text.count("[+0.5]") == 1  # of all rules one needs more than its gradient
     assert "(Gao and Zhong 2020, Eq. 9-11) [+0.5]" in text
@@ -44,7 +45,10 @@ def test_list_names_everything_with_its_source(cli, monkeypatch, columns):
 
 def test_list_as_json(cli):
     found = json.loads(cli("list", "--json")[1])
-    assert set(found) == {"tasks", "update rules", "perturbations", "options", "recipes"}
+    parts = {"perturbations": PERTURBATIONS, "gradient noise": NOISES, "losses": LOSSES}
+    assert set(found) == {"tasks", "update rules", "options", "recipes", *parts}
+    for title, table in parts.items():
+        assert set(found[title]) == set(table)
     assert set(found["recipes"]) == set(RECIPES)
     assert set(RULES) < set(found["update rules"])
     assert found["update rules"]["cblr-hessian"] == {
@@ -54,6 +58,12 @@ def test_list_as_json(cli):
         "extra_gradients": 0.5,
     }
     assert found["perturbations"]["gnc"]["extra_gradients"] == 0
+    assert found["perturbations"]["m-sam"] == {
+        "summary": PERTURBATIONS["m-sam"].summary,
+        "source": "Foret et al. 2021, Sec. 4.1",
+        "parameter": "rho",
+        "extra_gradients": 1.0,
+    }
 
 
 def test_train_tells_the_score_and_the_folder(cli, tiny, tmp_path):
@@ -79,6 +89,33 @@ def test_options_and_settings_reach_the_configuration(cli, tiny, tmp_path):
     code, *_ = cli("train", "--config", "a/config.json", "--set", "lr=0.2", "--out", "b")
     again = json.loads((tmp_path / "b" / "config.json").read_text())
     assert (code, again) == (0, config | {"lr": 0.2})
+
+
+@pytest.mark.parametrize(
+    ("split", "examples", "worker_size"), [("test", 96, 96), ("validation", 64, 64)]
+)
+def test_a_full_batch_is_all_training_examples_of_the_split(
+    cli, tiny, tmp_path, split, examples, worker_size
+):
+    cli("train", "--task", tiny, *RUN, "--set", f"split={split}", "--batch", "full", "--out", "a")
+    config = json.loads((tmp_path / "a" / "config.json").read_text())
+    assert (config["batch_size"], config["worker_size"]) == (examples, worker_size)
+    assert json.loads((tmp_path / "a" / "result.json").read_text())["updates"] == 2  # epochs
+
+
+def test_a_batch_given_keeps_the_workers_size_where_it_can(cli, tiny, tmp_path):
+    for out, worker_size in (("a", 8), ("b", 32)):  # shared out, or one worker for all
+        sets = ["--set", "batch_size=32", "--set", f"worker_size={worker_size}"]
+        cli("train", "--task", tiny, *sets, "--scale", "smoke", "--batch", 16, "--out", out)
+    found = [json.loads((tmp_path / out / "config.json").read_text()) for out in "ab"]
+    assert [(c["batch_size"], c["worker_size"]) for c in found] == [(16, 8), (16, 16)]
+
+
+@pytest.mark.parametrize("batch", ["0", "-1", "half", "1.5"])
+def test_a_batch_is_a_number_or_full(cli, batch):
+    code, out, err = cli("train", "--batch", batch)
+    assert (code, out) == (2, "")
+    assert "at least 1 is needed" in err
 
 
 def test_a_run_that_diverges_is_a_result(cli, tiny):

@@ -4,9 +4,10 @@ import math
 import pytest
 
 from largebatch.lab.compare.grid import Trial, at_edges, first_trials, more_trials
-from largebatch.lab.methods import PERTURBATIONS, RULES
+from largebatch.lab.methods import LOSSES, NOISES, PARTS, PERTURBATIONS, RULES
 
-METHODS = [*RULES, "gnc", "rnc", "sngm+gnc", "torch.optim:NAdam", "msgd+longer"]
+FIXED = ["gnc=0.1", "gnc+agn=0.01"]
+METHODS = [*RULES, *PARTS, *FIXED, "sngm+gnc", "torch.optim:NAdam", "msgd+longer"]
 
 
 def far_apart(trials):
@@ -81,10 +82,27 @@ def test_finer_rates_are_evenly_spread_where_no_alpha_is_searched():
     assert {t.alpha for t in first_trials("msgd", 3, 3)} == {None}
 
 
-def test_alphas_are_a_factor_of_three_apart_around_reach_over_rate():
-    alphas = sorted({t.alpha for t in first_trials("sngm+gnc", 3, 3)})
-    centre = PERTURBATIONS["gnc"].reach / RULES["sngm"].lr
-    assert alphas == pytest.approx([centre / 3, centre, centre * 3], rel=1e-3)
+def test_alphas_are_a_step_apart_around_the_parts_centre():
+    for method, centre, step in (
+        ("sngm+gnc", PERTURBATIONS["gnc"].centre / RULES["sngm"].lr, 3),
+        ("sngm+sam", PERTURBATIONS["sam"].centre, 3),
+        ("sngm+agn", NOISES["agn"].centre, 5),
+        ("sngm+gnc=0.1+agn", NOISES["agn"].centre, 5),
+    ):
+        alphas = sorted({t.alpha for t in first_trials(method, 3, 3)})
+        assert alphas == pytest.approx([centre / step, centre, centre * step], rel=1e-3)
+
+
+def test_no_alpha_is_beyond_the_most_that_has_a_meaning():
+    most = LOSSES["hard"].most
+    tried = first_trials("hard", 3, 7)
+    assert max(t.alpha for t in tried) == most
+    best = max(tried, key=lambda t: t.alpha)
+    assert "alpha+" not in at_edges(best, tried, most)
+    assert "alpha+" in at_edges(best, tried)
+    more = more_trials("hard", tried, best, 12)
+    assert len(more) == 12
+    assert max(t.alpha for t in more) <= most
 
 
 def test_edges():

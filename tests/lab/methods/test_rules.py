@@ -29,7 +29,7 @@ def moved(config):
 
     def steps(rule, lr, worker_size=32):
         run = replace(config, method=rule, lr=lr, worker_size=worker_size)
-        model, optimizers, _, workers = make_training(run, plan_run(run, None))
+        model, optimizers, _, workers, _ = make_training(run, plan_run(run, None))
         start = [p.detach().clone() for p in model.parameters()]
         source = torch.Generator().manual_seed(1)
         for _ in range(3):
@@ -79,7 +79,7 @@ def test_a_rule_says_whether_it_looks_at_the_workers(moved, name):
 @pytest.mark.parametrize("name", RULES)
 def test_a_rule_that_wants_the_loss_again_says_what_that_costs(config, name):
     run = replace(config, method=name)
-    *_, workers = make_training(run, plan_run(run, None))
+    workers = make_training(run, plan_run(run, None)).workers
     assert workers.refreshes == (RULES[name].extra > 0)
 
 

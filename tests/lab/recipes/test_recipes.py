@@ -8,7 +8,7 @@ from torch import nn
 
 from largebatch.lab.config import ScheduleConfig
 from largebatch.lab.errors import InputError
-from largebatch.lab.methods import parse
+from largebatch.lab.methods import RunFacts, parse
 from largebatch.lab.recipes import RECIPES, recipe
 from largebatch.lab.setup import Plan, make_schedule, make_training
 from largebatch.lab.tasks import Split, Task, names, resolve
@@ -30,7 +30,7 @@ def plan_without_data(config):
 def test_every_recipe_can_start(name):
     config = recipe(name)
     assert config.task in names()
-    parse(config.method).perturbation(config.alpha, 0)
+    parse(config.method).built(config.alpha, RunFacts(seed=0, steps=1))
     plan = plan_without_data(config)
     schedule = make_schedule(config.schedule, plan)
     rates = [schedule(step) for step in range(plan.steps)]
@@ -90,6 +90,14 @@ def test_agn(batch):
     assert (config.task, config.batch_size, config.epochs) == ("mnist", batch, 15)
     assert (config.momentum, config.weight_decay, config.drop_last) == (0.5, 0.0, False)
     assert config.schedule.kind == "constant"
+
+
+def test_agns_noise_and_full_batches():
+    assert (recipe("agn-mnist-16384-noise").lr, recipe("agn-mnist-16384-noise").alpha) == (0.1, 0.3)
+    plain, noise = recipe("agn-mnist-full"), recipe("agn-mnist-full-noise")
+    assert (noise.method, noise.alpha, plain.method, plain.alpha) == ("agn", 1.0, "msgd", None)
+    assert dataclasses.replace(noise, method="msgd", alpha=None) == plain
+    assert (plain.batch_size, plain.lr, plain.epochs) == (EXAMPLES["mnist"], 0.01, 100)
 
 
 def test_names_say_what_and_no_two_are_alike():

@@ -6,10 +6,10 @@ import argparse
 import json
 import shutil
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from ..methods import LONGER, PERTURBATIONS, RULES, Perturb, Rule
+from ..methods import LONGER, LOSSES, NOISES, PERTURBATIONS, RULES, Part, Rule
 from ..recipes import RECIPES
 from ..tasks import names, resolve
 
@@ -17,7 +17,9 @@ __all__ = ["add_arguments", "run"]
 
 ANY_OPTIMIZER = {"package.module:Class": "any torch optimizer, e.g. torch.optim:RAdam"}
 INTRODUCTION = """\
-A method joins an update rule, a perturbation and options with +: sngm+gnc.
+A method joins an update rule with a perturbation, gradient noise, a loss and options by +: \
+sngm+gnc. Perturbations, noises and losses have a parameter of their own (in brackets): a \
+comparison tunes one of them, = fixes the others: gnc+agn=0.01.
 
 [+n] means that a step costs n gradients of the batch beyond its own, on average; methods without
 it need none."""
@@ -43,17 +45,25 @@ def _plain() -> dict[str, dict[str, Any]]:
         }
         for r in RULES.values()
     }  # fmt: skip
-    perturbations = {
-        p.name: {"summary": p.summary, "source": p.source, "extra_gradients": p.extra}
-        for p in PERTURBATIONS.values()
-    }
     return {
         "tasks": _tasks(),
         "update rules": rules | {n: {"summary": text} for n, text in ANY_OPTIMIZER.items()},
-        "perturbations": perturbations,
+        "perturbations": _plain_parts(PERTURBATIONS),
+        "gradient noise": _plain_parts(NOISES),
+        "losses": _plain_parts(LOSSES),
         "options": _options(),
         "recipes": _recipes(),
     }
+
+
+def _plain_parts(parts: Mapping[str, Part[Any]]) -> dict[str, dict[str, Any]]:
+    return {
+        p.name: {
+            "summary": p.summary, "source": p.source, "parameter": p.parameter,
+            "extra_gradients": p.extra,
+        }
+        for p in parts.values()
+    }  # fmt: skip
 
 
 def _text() -> str:
@@ -66,6 +76,8 @@ def _text() -> str:
         },
         "Update rules: of others": ANY_OPTIMIZER,
         "Perturbations": _methods(PERTURBATIONS.values()),
+        "Done to the combined gradient": _methods(NOISES.values()),
+        "Losses": _methods(LOSSES.values()),
         "Options": _options(),
         "Recipes": _recipes(),
     }
@@ -88,8 +100,12 @@ def _rows(rows: dict[str, str], width: int) -> Iterator[str]:
         )
 
 
-def _methods(found: Iterable[Rule | Perturb]) -> dict[str, str]:
-    return {m.name: f"{m.summary} ({m.source}){_cost(m.extra)}" for m in found}
+def _methods(found: Iterable[Rule | Part[Any]]) -> dict[str, str]:
+    return {m.name: f"{m.summary} ({m.source}){_parameter(m)}{_cost(m.extra)}" for m in found}
+
+
+def _parameter(method: Rule | Part[Any]) -> str:
+    return f" [{method.parameter}]" if isinstance(method, Part) else ""
 
 
 def _cost(extra: float) -> str:

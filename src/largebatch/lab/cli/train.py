@@ -13,10 +13,13 @@ from ..errors import Failed, InputError
 from ..recipes import recipe
 from ..records import read_json
 from ..train import train
-from .arguments import data_dir
+from ..whole import full_batch
+from .arguments import data_dir, positive
 from .progress import bar
 
 __all__ = ["add_arguments", "run"]
+
+FULL = "full"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     start.add_argument("--config", type=Path, help="a config.json to start from")
     add("--task", help="a task of ours or package.module:factory")
     add("--set", dest="sets", action="append", default=[], metavar="KEY=VALUE", help="one setting")
+    add("--batch", type=_batch, metavar="N|full", help="batch size; full: all training examples")
     add("--scale", choices=("smoke", "short", "full"), default="full", help="2, 40 or all epochs")
     add("--seed", type=int, help="seed of weights, batches and noise")
     add("--device", help="cpu or cuda")
@@ -70,7 +74,18 @@ def _config(options: argparse.Namespace) -> RunConfig:
     config = replace(config, epochs=min(epochs, config.epochs))
     given = {k: getattr(options, k) for k in ("task", "seed", "device")}
     config = replace(config, **{k: v for k, v in given.items() if v is not None})
-    return override(config, dict(map(_pair, options.sets)))
+    config = override(config, dict(map(_pair, options.sets)))
+    if options.batch is None:
+        return config
+    if options.batch == FULL:
+        return full_batch(config, data_dir(options))
+    alone = config.worker_size == config.batch_size  # one worker has all, and goes on having it
+    worker_size = options.batch if alone else config.worker_size
+    return replace(config, batch_size=options.batch, worker_size=worker_size)
+
+
+def _batch(text: str) -> int | str:
+    return FULL if text == FULL else positive(text)
 
 
 def _pair(text: str) -> tuple[str, str]:

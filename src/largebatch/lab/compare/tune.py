@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..config import RunConfig
+from ..methods import parse
 from .grid import Trial, at_edges, first_trials, more_trials
 from .pool import Result
 from .question import Pair
@@ -40,16 +42,20 @@ class Choice:
     @property
     def at_edge(self) -> bool:
         """Whether the best trial lies at the edge of what was tried."""
-        return bool(at_edges(self.best, list(self.scores)))
+        part = parse(self.pair[0]).free
+        most = math.inf if part is None else part.most
+        return bool(at_edges(self.best, list(self.scores), most))
 
     def row(self, sign: int) -> dict[str, Any]:
         """The choice as choices.json has it; ``sign`` turns scores back into metrics."""
         score = self.scores[self.best]
+        part = parse(self.pair[0]).free
         return {
             "method": self.pair[0],
             "batch_size": self.pair[1],
             "lr": self.best.lr,
             "alpha": self.best.alpha,
+            "parameter": None if part is None else part.parameter,
             "validation": None if score is None else sign * score[0],
             "trials": len(self.scores),
             "at_edge": self.at_edge,

@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 from torch import Tensor
 from torch.optim import Optimizer
 
 import largebatch as lb
+from largebatch.contracts import GradientNoise
 
 from ..errors import InputError
 
-__all__ = ["Build", "Family", "Method", "Perturb", "Rule"]
+__all__ = [
+    "Build",
+    "Built",
+    "Family",
+    "Loss",
+    "LossFn",
+    "LossOf",
+    "Method",
+    "Noise",
+    "Part",
+    "Perturb",
+    "Rule",
+    "RunFacts",
+]
+
+T = TypeVar("T")
 
 Build = Callable[..., Optimizer | tuple[Optimizer, ...]]
 """Called as ``build(params, lr=, momentum=, weight_decay=)``."""
@@ -59,25 +75,61 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class Perturb:
-    """A perturbation.
+class Part(Generic[T]):
+    """What joins an update rule: a perturbation, noise on the gradient, another loss.
 
     Attributes:
         name: as written on the command line.
         summary: one line.
         source: author and year, with the equation where there are several.
-        build: from alpha and the run's seed to the perturbation.
-        reach: centre of a comparison's grid for alpha·eta, the quantity that offsets scale with:
-            the grid of alpha is around ``reach`` over the rule's ``lr``.
-        extra: gradients of the batch that a step costs beyond its own.
+        build: from its parameter's value and the run to the part.
+        centre: of a comparison's first grid of the parameter; with ``per_rate``, the centre of the
+            parameter times the rate, which the part's effect goes with.
+        parameter: what the source calls the parameter.
+        step: factor between the grid's values.
+        most: largest value that has a meaning.
+        per_rate: whether the grid is around ``centre`` over the rule's ``lr``.
+        extra: gradients of the batch that a step costs beyond its own, on average.
+        by_worker: whether its effect depends on how the batch is shared out among workers.
     """
 
     name: str
     summary: str
     source: str
-    build: Callable[[float, int], lb.Perturbation]
-    reach: float
+    build: Callable[[float, RunFacts], T]
+    centre: float
+    parameter: str = "alpha"
+    step: float = 3.0
+    most: float = float("inf")
+    per_rate: bool = False
     extra: float = 0.0
+    by_worker: bool = True
+
+    def first(self, rate: float) -> float:
+        """Where the parameter's grid starts beside this centre of the rates."""
+        return self.centre / rate if self.per_rate else self.centre
+
+
+class RunFacts(NamedTuple):
+    """What a part may depend on beside its parameter.
+
+    Attributes:
+        seed: of its random numbers.
+        steps: of the whole run.
+    """
+
+    seed: int
+    steps: int
+
+
+LossFn = Callable[[Tensor, Tensor], Tensor]
+"""From outputs and targets to losses."""
+LossOf = Callable[[LossFn], LossFn]
+"""From one loss for each example, (examples,), to the one loss that is descended, 0-dim."""
+
+Perturb = Part[lb.Perturbation]
+Noise = Part[GradientNoise]
+Loss = Part[LossOf]
 
 
 @dataclass(frozen=True)
@@ -88,18 +140,34 @@ class Method:
         id: the name as given.
         rule: its update rule.
         perturb: its perturbation, or None.
+        noise: its noise on the combined gradient, or None.
+        loss: what it descends in place of the mean loss, or None.
+        fixed: the values of parameters that the name fixes, by the part's name.
         longer: trained for the small-batch reference's number of updates.
     """
 
     id: str
     rule: Rule
     perturb: Perturb | None = None
+    noise: Noise | None = None
+    loss: Loss | None = None
+    fixed: Mapping[str, float] = field(default_factory=dict)
     longer: bool = False
+
+    @property
+    def parts(self) -> list[Part[Any]]:
+        """What joins the rule."""
+        return [part for part in (self.perturb, self.noise, self.loss) if part is not None]
+
+    @property
+    def free(self) -> Part[Any] | None:
+        """The part whose parameter the name leaves open: a run's alpha."""
+        return next((part for part in self.parts if part.name not in self.fixed), None)
 
     @property
     def by_worker(self) -> bool:
         """Whether a step depends on how the batch is shared out among workers."""
-        return self.perturb is not None or self.rule.by_worker
+        return self.rule.by_worker or any(part.by_worker for part in self.parts)
 
     def optimizers(
         self, params: Iterable[Tensor], lr: float, momentum: float, weight_decay: float
@@ -108,9 +176,26 @@ class Method:
         made = self.rule.build(params, lr=lr, momentum=momentum, weight_decay=weight_decay)
         return made if isinstance(made, tuple) else (made,)
 
-    def perturbation(self, alpha: float | None, seed: int) -> lb.Perturbation | None:
-        """The perturbation; an alpha missing or too many is an error."""
-        if (alpha is None) != (self.perturb is None):
-            need = "needs an alpha" if self.perturb else "has no alpha"
+    def built(self, alpha: float | None, run: RunFacts) -> Built:
+        """The parts with their parameters; an alpha missing or too many is an error."""
+        if (alpha is None) != (self.free is None):
+            need = f"needs an alpha (its {self.free.parameter})" if self.free else "has no alpha"
             raise InputError(f"method {self.id!r} {need}, got alpha={alpha}")
-        return None if self.perturb is None or alpha is None else self.perturb.build(alpha, seed)
+
+        def make(part: Part[T] | None) -> T | None:
+            return (
+                None if part is None else part.build(self.fixed.get(part.name, alpha or 0.0), run)
+            )
+
+        try:
+            return Built(make(self.perturb), make(self.noise), make(self.loss))
+        except ValueError as error:
+            raise InputError(f"method {self.id!r}: {error}") from error
+
+
+class Built(NamedTuple):
+    """A method's parts for one run."""
+
+    perturb: lb.Perturbation | None
+    noise: GradientNoise | None
+    loss: LossOf | None

@@ -29,6 +29,7 @@ class Cells:
     batch: str
     rate: str
     alpha: str
+    parameter: str
     at_edge: bool
     best: bool
     updates: str
@@ -62,6 +63,7 @@ def _cells(row: Row, section: Section, metric: Metric) -> Cells:
         batch=count(row.batch_size),
         rate=_settings(row, "lr"),
         alpha=_settings(row, "alpha"),
+        parameter=row.parameter,
         at_edge=row.at_edge,
         best=row.best_on_validation,
         updates=_mean(row, "updates", count),

@@ -55,6 +55,11 @@ class Row:
         return estimate(self.finished) if self.finished else None
 
     @property
+    def parameter(self) -> str:
+        """What the method's source calls its own parameter, which records call alpha."""
+        return str(self.choice.get("parameter") or "alpha")
+
+    @property
     def at_edge(self) -> bool:
         """Whether tuning chose a value at the edge of its grid."""
         return bool(self.choice.get("at_edge", False))

@@ -45,10 +45,11 @@ def tuning_figure(comparison: Comparison, section: Section, metric: Metric) -> F
         f"Validation {metric.label} of every trial, the mean where a trial was repeated with "
         f"several seeds, from {metric.value(limits[0])} to {metric.value(limits[1])}; "
         "a trial worse than the scale stands at its edge, one that diverged is a cross on "
-        "the floor, the choice has a ring. Where a method has an alpha, each has a line."
+        "the floor, the choice has a ring. Where a method has a parameter of its own, "
+        "each of its values has a line."
     )
     table = Table(
-        ("method", "learning rate", "alpha", f"validation {metric.label}"),
+        ("method", "learning rate", "its own parameter", f"validation {metric.label}"),
         [cells for row in rows for cells in _cells(row, trials[id(row)], metric)],
     )
     return Figure("Sensitivity to the learning rate", words, panels, table, legend=False)
@@ -86,7 +87,7 @@ def _panel(row: Row, trials: Trials, limits: tuple[float, float], metric: Metric
     note = "choice at the edge of the grid" if row.at_edge else ""
     caption = row.method + (f", batch {row.batch_size:,}" if row.role == "reference" else "")
     name = f"Validation {metric.label} against learning rate: {caption}"
-    return Panel(caption, note, svg.picture(WIDTH, HEIGHT, name, *drawn), _key(alphas))
+    return Panel(caption, note, svg.picture(WIDTH, HEIGHT, name, *drawn), _key(row, alphas))
 
 
 def _line(
@@ -104,7 +105,7 @@ def _line(
     ]
     for lr, mean in means:
         words = f"{row.method}, rate {brief(lr)}" + (
-            f", alpha {brief(alpha)}" if alpha is not None else ""
+            f", {row.parameter} {brief(alpha)}" if alpha is not None else ""
         )
         if mean is None:
             bad = sum(1 for v in by_lr[lr] if v is None)
@@ -128,12 +129,14 @@ def _chosen(row: Row, lr: float, alpha: float | None) -> bool:
     return chosen[0] == lr and (alpha is None or chosen[1] == alpha)
 
 
-def _key(alphas: Sequence[float | None]) -> str:
-    """Which marker is which alpha, where there is more than one."""
+def _key(row: Row, alphas: Sequence[float | None]) -> str:
+    """Which marker is which value of the method's own parameter, where there is more than one."""
     if len(alphas) < 2:
         return ""
     signs = (SIGNS[index % len(SIGNS)] for index in range(len(alphas)))
-    return "alpha " + "  ".join(f"{s} {brief(a)}" for s, a in zip(signs, alphas, strict=True))
+    return f"{row.parameter} " + "  ".join(
+        f"{s} {brief(a)}" for s, a in zip(signs, alphas, strict=True)
+    )
 
 
 def _cells(row: Row, trials: Trials, metric: Metric) -> list[list[str]]:
@@ -143,5 +146,6 @@ def _cells(row: Row, trials: Trials, metric: Metric) -> list[list[str]]:
             mean = _mean(values)
             said = metric.value(mean) if mean is not None else "diverged"
             said += " (chosen)" if _chosen(row, lr, alpha) else ""
-            cells.append([f"{row.method}, batch {row.batch_size:,}", brief(lr), brief(alpha), said])
+            own = brief(alpha) if alpha is None else f"{row.parameter} {brief(alpha)}"
+            cells.append([f"{row.method}, batch {row.batch_size:,}", brief(lr), own, said])
     return cells

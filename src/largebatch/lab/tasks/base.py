@@ -89,6 +89,8 @@ class Task:
         model: a freshly initialised network; weights come from torch's global generator, which
             the caller has seeded.
         loss: (outputs, targets) to the mean over the examples, a scalar.
+        losses: (outputs, targets) to one loss for each example, shape (examples,), whose mean is
+            ``loss``: for methods that look at single losses. Cross entropy need not say it.
         score: (outputs, targets) to one number per example, shape (examples,): their mean over all
             examples is the metric, so that chunks of any size can be added up.
         metric: the metric's name with its unit.
@@ -119,6 +121,7 @@ class Task:
     load: Callable[[Path | None], Data]
     model: Callable[[], nn.Module]
     loss: Callable[[Tensor, Tensor], Tensor] = functional.cross_entropy
+    losses: Callable[[Tensor, Tensor], Tensor] | None = None
     score: Callable[[Tensor, Tensor], Tensor] = accuracy_percent
     metric: str = "accuracy_percent"
     higher_is_better: bool = True

@@ -1,0 +1,53 @@
+"""What is descended in place of the mean loss, a line each."""
+
+from __future__ import annotations
+
+from largebatch.batching import hard_examples
+
+from .kinds import Loss, LossFn, LossOf, Part, RunFacts
+
+__all__ = ["LOSSES"]
+
+
+def _hard(share: float, run: RunFacts) -> LossOf:
+    def of(losses: LossFn) -> LossFn:
+        return lambda outputs, targets: hard_examples(losses(outputs, targets), discard=share)
+
+    return of
+
+
+def _sharp(temperature: float, run: RunFacts) -> LossOf:
+    if not 0 < temperature <= 1:
+        raise ValueError(f"sharp needs a temperature above 0 and at most 1, got {temperature:g}")
+
+    def of(losses: LossFn) -> LossFn:
+        return lambda outputs, targets: losses(outputs / temperature, targets).mean()
+
+    return of
+
+
+_FOUND: tuple[Loss, ...] = (
+    Part(
+        "hard",
+        "without the smallest losses of each worker's examples",
+        "Gao and Zhong 2020, Sec. 3.1",
+        _hard,
+        0.3,
+        parameter="discard",
+        step=3.0**0.5,
+        most=0.9,
+    ),
+    Part(
+        "sharp",
+        "cross entropy at a temperature below 1",
+        "named in Gao and Zhong 2020, Sec. 3",
+        _sharp,
+        0.5,
+        parameter="temperature",
+        step=2.0**0.5,
+        most=1.0,
+        by_worker=False,
+    ),
+)
+
+LOSSES = {part.name: part for part in _FOUND}
