@@ -11,12 +11,13 @@ RUN = RunFacts(seed=5, steps=400)
 
 @pytest.mark.parametrize("rule", [*RULES, "torch.optim:NAdam", "torch.optim:SGD"])
 @pytest.mark.parametrize("perturb", [None, *PERTURBATIONS])
-@pytest.mark.parametrize("longer", [False, True])
-def test_every_join_in_any_order(rule, perturb, longer):
-    parts = [part for part in (rule, perturb, "longer" if longer else None) if part]
+@pytest.mark.parametrize("option", [None, "longer", "grow"])
+def test_every_join_in_any_order(rule, perturb, option):
+    parts = [part for part in (rule, perturb, option) if part]
     for name in ("+".join(parts), "+".join(reversed(parts))):
         found = parse(name)
-        assert (found.id, found.rule.name, found.longer) == (name, rule, longer)
+        assert (found.id, found.rule.name) == (name, rule)
+        assert (found.longer, found.grow) == (option == "longer", option == "grow")
         assert (found.perturb.name if found.perturb else None) == perturb
 
 
@@ -74,6 +75,7 @@ def test_a_switch_is_at_three_quarters_of_the_run():
         ("gnc=1+rnc=1", "joins two of a kind"),
         ("agn+agn-weights", "joins two of a kind"),
         ("hard+sharp=0.5", "joins two of a kind"),
+        ("msgd+longer+grow", "has both 'longer' and 'grow'"),
         ("gnc+agn", "leaves 2 parameters open (alpha of gnc, eta of agn)"),
         ("gnc+agn", "fix all but one, as in agn=0.01"),
         ("sngm=0.1", "'sngm' in method 'sngm=0.1' has no parameter to fix"),

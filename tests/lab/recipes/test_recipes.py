@@ -23,7 +23,8 @@ def plan_without_data(config):
     whole, rest = divmod(EXAMPLES[config.task], config.batch_size)
     per_epoch = whole + bool(rest and not config.drop_last)
     none = torch.zeros(1, 2), torch.zeros(1).long()
-    return Plan(task, Split(none, none), per_epoch, config.epochs * per_epoch, None)
+    steps = config.epochs * per_epoch
+    return Plan(task, Split(none, none), config.batch_size, per_epoch, steps, None)
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -144,6 +144,7 @@ class Method:
         loss: what it descends in place of the mean loss, or None.
         fixed: the values of parameters that the name fixes, by the part's name.
         longer: trained for the small-batch reference's number of updates.
+        grow: trained with a batch that doubles from the small-batch reference's to its own.
     """
 
     id: str
@@ -153,6 +154,7 @@ class Method:
     loss: Loss | None = None
     fixed: Mapping[str, float] = field(default_factory=dict)
     longer: bool = False
+    grow: bool = False
 
     @property
     def parts(self) -> list[Part[Any]]:
