@@ -54,8 +54,9 @@ class Looks:
             torch.zeros_like(w) if g is None else (g * undo).to(w.dtype)
             for w, g in zip(weights, mean, strict=True)
         ]
+        flawed = flaw.isnan()
         for gradient in self.found:
-            gradient.masked_fill_(flaw.isnan().to(gradient.device), 0.0)
+            gradient.masked_fill_(flawed.to(gradient.device), 0.0)
 
     @torch.no_grad()
     def mark(self, gradients: Sequence[Tensor | None]) -> None:
