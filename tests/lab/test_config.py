@@ -71,7 +71,7 @@ def test_names_differ_wherever_batches_differ():
         BatchesConfig((8,), (2.0,)),
         BatchesConfig((8,), (1.0,), "none"),
     ]
-    assert len({RunConfig(batches=each).name() for each in made}) == len(made)
+    assert len({RunConfig(worker_size=8, batches=each).name() for each in made}) == len(made)
 
 
 @pytest.mark.parametrize(
@@ -92,10 +92,15 @@ def test_stages_of_a_batch_have_sizes_and_ends(values, message):
 
 def test_a_batch_that_grows_has_no_number_of_updates():
     with pytest.raises(InputError, match="leave updates null"):
-        RunConfig(batches=BatchesConfig((8,), (1.0,)), updates=7)
+        RunConfig(worker_size=8, batches=BatchesConfig((8,), (1.0,)), updates=7)
 
 
-def test_the_number_of_workers_is_the_first_batchs():
+def test_workers_share_every_stage():
+    with pytest.raises(InputError, match="worker_size=64 cannot share a stage of 32"):
+        RunConfig(batches=BatchesConfig((32,), (1.0,)))
+
+
+def test_the_number_of_workers_is_the_smallest_batchs():
     grown = BatchesConfig((32, 64), (1.0, 2.0))
     assert RunConfig(batch_size=128, worker_size=16, batches=grown).count == 2
 

@@ -73,15 +73,37 @@ def test_several_optimizers_grow_together(config):
 
 def test_what_cannot_grow_says_so_before_anything_runs(config):
     cases = [
-        (replace(config, worker_size=16), "num_replicas=1 of worker_size=16 each"),
         (replace(config, drop_last=False), "use drop_last=True"),
         (replace(config, method="gnc", alpha=0.1), "needs at least 2 workers"),
         (replace(config, batches=BatchesConfig(), method="msgd+grow"), "set batches.sizes"),
         (replace(config, batches=BatchesConfig((200,), (1.0,))), "more than the data"),
+        (replace(config, method="torch.optim:Adagrad"), "batches.rule"),
     ]
     for run, message in cases:
         with pytest.raises(InputError, match=message):
-            plan_run(run, None)
+            make_training(run, plan_run(run, None))
+
+
+def test_a_share_of_the_run_is_of_its_epochs(config):
+    plan = plan_run(config, None)
+    assert [plan.step_at(share) for share in (0.25, 0.5, 0.75)] == [12, 18, 24]  # epochs 1, 2, 3
+    fixed = plan_run(replace(config, batches=BatchesConfig()), None)
+    assert [fixed.step_at(share) for share in (0.0, 0.25, 0.75)] == [1, 3, 9]
+
+
+def test_the_schedule_ends_where_the_small_batchs_does(config):
+    """Whatever the large batch leaves out at an epoch's end."""
+    grown = BatchesConfig(sizes=(8,), until=(1.0,))
+    for train_size in (96, 90, 71):
+        run = replace(
+            config, batches=grown, train_size=train_size, schedule=ScheduleConfig("linear")
+        )
+        plan = plan_run(run, None)
+        _, (optimizer,), (scheduler,), *_ = make_training(run, plan)
+        for _ in range(plan.steps):
+            optimizer.step()
+            scheduler.step()
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(0.0, abs=1e-9)
 
 
 def test_doubling_ends_below_a_batch_that_is_no_power():

@@ -97,7 +97,8 @@ class RunConfig:
         batches: the sizes before that, where the batch grows.
         worker_size: examples of one worker; the batch is shared by batch_size / worker_size.
         lr: peak learning rate.
-        alpha: width of the perturbation; None for methods without one.
+        alpha: the parameter that the method's name leaves open, for example a perturbation's
+            width; None for methods without one.
         momentum: of rules that have one.
         weight_decay: lambda, of rules that have one.
         epochs: passes over the training examples.
@@ -160,6 +161,12 @@ class RunConfig:
                 f"workers of worker_size={self.worker_size} cannot share batch_size="
                 f"{self.batch_size}: choose a worker_size that divides it"
             )
+        for size in self.batches.sizes:
+            if size % self.worker_size:
+                raise InputError(
+                    f"workers of worker_size={self.worker_size} cannot share a stage of {size}: "
+                    "choose a worker_size that divides all of batches.sizes"
+                )
         if self.batches.sizes and self.updates is not None:
             raise InputError("a batch that grows is counted in epochs: leave updates null")
         for name in ("lr", "momentum", "weight_decay", "alpha"):
@@ -172,8 +179,13 @@ class RunConfig:
 
     @property
     def count(self) -> int:
-        """Number of workers that share the run's first batch."""
-        return min((*self.batches.sizes, self.batch_size)) // self.worker_size
+        """Number of workers that share the run's smallest batch."""
+        return self.smallest_batch // self.worker_size
+
+    @property
+    def smallest_batch(self) -> int:
+        """The smallest of the run's batches."""
+        return min((*self.batches.sizes, self.batch_size))
 
     def name(self) -> str:
         """A folder's name: readable, and different wherever the configuration is."""

@@ -56,16 +56,18 @@ def growing(
 
     ``config.lr`` and ``scheduler`` are of the first size, by whose batches time is counted.
     """
-    rule = None if config.batches.rule == "kind" else config.batches.rule
-    made = BatchSizeSchedule(
-        optimizer,
-        _course(config),
-        base_batch=config.batches.sizes[0],
-        scheduler=scheduler,
-        rule=rule,
-        workers=workers,
-        worker_size=None if workers is None else config.worker_size,
-    )
+    try:
+        made = BatchSizeSchedule(
+            optimizer,
+            _course(config),
+            base_batch=config.batches.sizes[0],
+            scheduler=scheduler,
+            rule=None if config.batches.rule == "kind" else config.batches.rule,
+            workers=workers,
+            worker_size=None if workers is None else config.worker_size,
+        )
+    except ValueError as error:
+        raise InputError(f"{error}; here batches.rule says it") from error
     made.sampler(examples)  # which the run does not ask: it has planned every step before
     return made
 

@@ -75,6 +75,13 @@ class Plan:
         sizes = (planned.size for planned in self.grown[:done])
         return sum(sizes) if self.grown else done * self.batch_size
 
+    def step_at(self, share: float) -> int:
+        """The first step after a share of the run's epochs."""
+        if not self.grown:
+            return max(1, round(share * self.steps))
+        ends = share * self.epochs(self.steps)
+        return next(i for i, each in enumerate(self.grown) if each.position.epochs >= ends)
+
     @property
     def clock(self) -> int:
         """Steps of the whole run as the rate's schedule counts them: of the first size."""
@@ -107,12 +114,12 @@ def plan_run(config: RunConfig, data_dir: Path | None) -> Plan:
         InputError: a batch larger than the data, a device that is not there, an unknown part.
     """
     method = parse(config.method)
-    perturb = method.built(config.alpha, RunFacts(config.seed, steps=1)).perturb
+    perturb = method.built(config.alpha, RunFacts(config.seed, lambda share: 1)).perturb
     if perturb is not None and config.count < perturb.least_workers:
         raise InputError(
-            f"method {config.method!r} needs at least {perturb.least_workers} workers, "
-            f"batch_size={config.batch_size} over worker_size={config.worker_size} gives "
-            f"{config.count}: choose a smaller worker_size"
+            f"method {config.method!r} needs at least {perturb.least_workers} workers, a batch of "
+            f"{config.smallest_batch} over worker_size={config.worker_size} gives {config.count}: "
+            "choose a smaller worker_size"
         )
     if method.longer and config.updates is None:
         raise InputError(
@@ -150,7 +157,7 @@ def plan_run(config: RunConfig, data_dir: Path | None) -> Plan:
 def make_training(config: RunConfig, plan: Plan) -> Training:
     """Model, optimizers with a scheduler each, and workers, freshly initialized from the seed."""
     method = parse(config.method)
-    parts = method.built(config.alpha, RunFacts(config.seed, plan.steps))
+    parts = method.built(config.alpha, RunFacts(config.seed, plan.step_at))
     loss = plan.task.loss if parts.loss is None else parts.loss(losses_of(plan.task))
     torch.manual_seed(key(config.seed))
     # On a CPU convolutions run up to twice as fast with channels last (measured on MNIST).

@@ -6,7 +6,7 @@ import largebatch as lb
 from largebatch.lab.errors import InputError
 from largebatch.lab.methods import NOISES, PERTURBATIONS, RULES, RunFacts, parse
 
-RUN = RunFacts(seed=5, steps=400)
+RUN = RunFacts(seed=5, step_at=lambda share: round(400 * share))
 
 
 @pytest.mark.parametrize("rule", [*RULES, "torch.optim:NAdam", "torch.optim:SGD"])
@@ -58,6 +58,11 @@ def test_alpha_goes_with_a_part_and_with_nothing_else():
             parse(name).built(0.1, RUN)
 
 
+def test_an_alpha_has_the_bounds_of_a_fixed_parameter():
+    with pytest.raises(InputError, match=r"'hard': discard can be 0.9 at most, got 0.95"):
+        parse("hard").built(0.95, RUN)
+
+
 def test_a_switch_is_at_three_quarters_of_the_run():
     assert parse("gnc-rnc").built(0.2, RUN).perturb.at_step == 300
 
@@ -80,6 +85,7 @@ def test_a_switch_is_at_three_quarters_of_the_run():
         ("gnc+agn", "fix all but one, as in agn=0.01"),
         ("sngm=0.1", "'sngm' in method 'sngm=0.1' has no parameter to fix"),
         ("gnc=much", "gnc='much' in method 'gnc=much': alpha must be a finite number of 0 or more"),
+        ("gnc=1_0", "gnc='1_0' in method 'gnc=1_0': alpha must be a finite number"),
         ("gnc=inf", "alpha must be a finite number"),
         ("sam=-1", "rho must be a finite number"),
         ("hard=0.95", "discard must be a finite number of 0 or more and at most 0.9"),

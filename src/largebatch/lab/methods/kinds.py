@@ -115,11 +115,11 @@ class RunFacts(NamedTuple):
 
     Attributes:
         seed: of its random numbers.
-        steps: of the whole run.
+        step_at: from a share of the run's epochs to the first step after it.
     """
 
     seed: int
-    steps: int
+    step_at: Callable[[float], int]
 
 
 LossFn = Callable[[Tensor, Tensor], Tensor]
@@ -185,9 +185,12 @@ class Method:
             raise InputError(f"method {self.id!r} {need}, got alpha={alpha}")
 
         def make(part: Part[T] | None) -> T | None:
-            return (
-                None if part is None else part.build(self.fixed.get(part.name, alpha or 0.0), run)
-            )
+            if part is None:
+                return None
+            value = self.fixed.get(part.name, alpha or 0.0)
+            if value > part.most:
+                raise ValueError(f"{part.parameter} can be {part.most:g} at most, got {value:g}")
+            return part.build(value, run)
 
         try:
             return Built(make(self.perturb), make(self.noise), make(self.loss))

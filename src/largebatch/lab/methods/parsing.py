@@ -100,7 +100,7 @@ def _number(part: str, text: str, name: str) -> float:
             f"{part!r} in method {name!r} has no parameter to fix: {nearest(part, PARTS)}"
         )
     try:
-        value = float(text)
+        value = math.nan if "_" in text else float(text)
     except ValueError:
         value = math.nan
     if not (0 <= value <= PARTS[part].most and math.isfinite(value)):
