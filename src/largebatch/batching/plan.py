@@ -63,6 +63,11 @@ class Plan:
         """The next step to train on."""
         return self.ahead[0]
 
+    @property
+    def drop_last(self) -> bool:
+        """Whether epochs leave a short last batch out; they do where no sampler told."""
+        return self.data is None or self.data.drop_last
+
     def attach(self, data: Data, shares: Shares) -> None:
         """Take over the data, and how every batch is cut."""
         if self.data not in (None, data):

@@ -188,11 +188,12 @@ class BatchSizeSchedule(LRScheduler):
         if self._workers is not None and self._sampler is None:
             raise RuntimeError("workers= needs schedule.sampler(...), which knows the replicas")
         self._values.check()
-        done = self._plan.advance()
+        self._clock.check(self.position)
+        self._plan.advance()
         self._values.batch = self.batch_size
         with self._values.at_base():
             if self.scheduler is not None:
-                for _ in range(self._clock.due(done, self._plan.next)):
+                for _ in range(self._clock.due(self.position, drop_last=self._plan.drop_last)):
                     self.scheduler.step()
         self._moved_on()
 

@@ -41,7 +41,7 @@ def pack(
 ) -> dict[str, Any]:
     """The state of all parts, copied."""
     inner = None if scheduler is None else deepcopy(scheduler.state_dict())
-    parts = {"ticks": clock.ticks, "counted": clock.examples, "base": values.state()}
+    parts = {"ticks": clock.ticks, "base": values.state()}
     return {**named, **plan.state(), **parts, "scheduler": inner}
 
 
@@ -67,6 +67,6 @@ def unpack(
     base = values.read(state["base"])
     plan.load(state)
     values.base = base
-    clock.ticks, clock.examples = state["ticks"], state["counted"]
+    clock.ticks = state["ticks"]
     if scheduler is not None:
         scheduler.load_state_dict(deepcopy(state["scheduler"]))
