@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from numbers import Integral, Real
+from numbers import Real
 
 __all__ = ["KEYS", "Position", "check_key", "check_whole", "moment"]
 
@@ -31,8 +31,6 @@ def moment(value: object) -> float:
     """
     if isinstance(value, bool) or not isinstance(value, Real):
         raise ValueError(f"each stage's moment must be a number, got {value!r}")
-    if isinstance(value, Integral):
-        return int(value)
     number = float(value)
     if not number.is_integer():
         number = float(f"{number:.12g}")
