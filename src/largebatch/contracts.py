@@ -21,6 +21,7 @@ __all__ = [
     "Perturbation",
     "Placement",
     "Point",
+    "Pooled",
     "RateKind",
     "Refreshed",
     "Scope",
@@ -51,15 +52,21 @@ class Point:
         *,
         workers: int = 1,
         memories: Callable[[], Sequence[Sequence[Tensor]]] = list,
+        add_up: Callable[[Sequence[Tensor]], None] = lambda tensors: None,
         shown: Sequence[Tensor] | None = None,
     ) -> None:
-        """Hold the weights of step ``step``; ``rates`` looks the learning rates up when asked."""
+        """Hold the weights of step ``step``.
+
+        ``rates`` looks the learning rates up when asked, ``memories`` what is remembered of this
+        process's workers; ``add_up`` replaces tensors by their sums over processes.
+        """
         self.step = step
         self.weights = weights
         self.workers = workers
         self.shown = shown
         self._rates = rates
         self._memories = memories
+        self._add_up = add_up
         self._known: dict[object, object] = {}
 
     def rates(self, kind: RateKind | None) -> list[float | Tensor]:
@@ -78,7 +85,9 @@ class Point:
 
     def _mean(self, statistic: Callable[[Sequence[Tensor]], Sequence[Tensor]]) -> list[Tensor]:
         found = [list(statistic(memory)) for memory in self._memories()]
-        return [torch.stack(each).mean(0) for each in zip(*found, strict=True)]
+        sums = [torch.stack(each).sum(0) for each in zip(*found, strict=True)]
+        self._add_up(sums)
+        return [each / self.workers for each in sums]
 
     def once(self, name: object, make: Callable[[], T]) -> T:
         """The value of ``make()``, computed for the first worker of a step and kept for the rest.
@@ -191,6 +200,20 @@ class Listener(Protocol):
 
     def forget(self) -> None:
         """The workers seen since the last ``combined`` do not count: their step starts anew."""
+
+
+@runtime_checkable
+class Pooled(Protocol):
+    """A listener that wants numbers of its own added up over processes.
+
+    Where there are several, :class:`~largebatch.Workers` asks before ``combined``.
+    """
+
+    def pooled(self) -> Sequence[Tensor]:
+        """What is to be replaced by its sum over processes, in place.
+
+        Of the same number, shapes and dtypes on every process, whatever its workers have shown.
+        """
 
 
 @runtime_checkable

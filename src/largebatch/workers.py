@@ -19,7 +19,7 @@ from .combine import Reduction
 from .contracts import GradientNoise, Perturbation
 from .losses import one_number
 from .order import Worker, in_order
-from .parallel import check_model
+from .parallel import processes_of
 from .passes import Passes
 from .rates import check_optimizers
 from .refreshing import refresh, refreshes
@@ -91,13 +91,15 @@ class Workers:
         reduction: Reduction = "mean",
     ) -> None:
         """Check everything; allocate nothing that grows with ``count`` before the first step."""
-        check_model(model)
+        processes = processes_of(model)
         optimizers = check_optimizers(optimizer)
         checks.check_ownership(model, optimizers)
-        checks.check_arguments(perturb, count, gradient_noise, noise_dtype, scaler, reduction)
+        checks.check_arguments(
+            perturb, count, gradient_noise, noise_dtype, scaler, reduction, processes.ranks
+        )
         self.model = model
         self._settings = Settings(
-            optimizers, perturb, count, gradient_noise, noise_dtype, scaler, reduction
+            optimizers, perturb, count, gradient_noise, noise_dtype, scaler, reduction, processes
         )
         self._passes = Passes(model, self._settings)
         self._announced_last: bool | None = None
@@ -118,7 +120,7 @@ class Workers:
     @count.setter
     def count(self, count: int) -> None:
         checks.check_between_steps("count cannot change", self._passes.ran, self._passes.running)
-        checks.check_count(self.perturb, count)
+        checks.check_count(self.perturb, count, self._settings.processes.ranks)
         if count != self.count:
             self._passes.recount(count)
 
@@ -167,7 +169,7 @@ class Workers:
             TypeError, ValueError: a sparse gradient; a ``weight`` not above 0, or not 0-dim.
         """
         self._check_idle()
-        checks.check_room(self._passes.order, self._passes.ran)
+        checks.check_room(self._passes.order, self._passes.ran, self._passes.reduced)
         share = self._settings.share(weight)
         last = self._announced_last if last is None else last
         with self._passes.enter(share, last) as worker:
@@ -187,7 +189,8 @@ class Workers:
             RuntimeError: no worker has run since the last call, or one is still running.
         """
         self._check_idle()
-        checks.check_complete(self._passes.order, self._passes.ran)
+        alone = self._settings.processes.ranks == 1
+        checks.check_complete(self._passes.order, self._passes.ran, alone=alone)
         self._passes.combine()
         self._announced_last = None
 

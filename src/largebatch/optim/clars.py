@@ -132,6 +132,10 @@ class CLARS(ScaledMomentum):
         """A worker's gradient, or a piece of it; see :class:`~largebatch.contracts.Listener`."""
         self._heard.saw(worker, parameters, gradients, factor=factor, weight=weight)
 
+    def pooled(self) -> Sequence[Tensor]:
+        """Sums of norms and of weights; see :class:`~largebatch.contracts.Pooled`."""
+        return self._heard.pooled(self._owners())
+
     def combined(self, gradients: Sequence[Tensor | None], *, factor: float | Tensor) -> None:
         """All workers of the step were seen: their mean norms are what the next step uses."""
         self._keep("workers", self._heard.means())
@@ -161,7 +165,7 @@ class CLARS(ScaledMomentum):
             ValueError: the batch has fewer examples than there are small batches.
         """
         heard = Heard()
-        owners = [p for g in self.param_groups for p in g["params"] if p.requires_grad]
+        owners = self._owners()
         asked = [g["batches"] for g in self.param_groups if g["norms"] == "batches"]
         if not asked:
             raise RuntimeError(
@@ -173,6 +177,9 @@ class CLARS(ScaledMomentum):
                 gradients = torch.autograd.grad(loss, owners, allow_unused=True)
             heard.saw(index, owners, gradients, factor=1.0, weight=1.0)
         self._keep("batches", heard.means())
+
+    def _owners(self) -> list[Tensor]:
+        return [p for group in self.param_groups for p in group["params"] if p.requires_grad]
 
     def _keep(self, source: str, means: Sequence[tuple[Tensor, Tensor]]) -> None:
         groups = {id(p): g for g in self.param_groups for p in g["params"]}
