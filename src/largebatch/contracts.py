@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
 
 __all__ = [
     "GradientNoise",
@@ -156,14 +159,21 @@ class Perturbation(ABC):
         return False
 
     def refresh(
-        self, loss: Callable[[], Tensor], weights: Sequence[Tensor], step: int
+        self,
+        loss: Callable[[], Tensor],
+        weights: Sequence[Tensor],
+        step: int,
+        process_group: ProcessGroup | None = None,
     ) -> Sequence[Tensor]:
         """Look at the loss at ``weights``, and return what the points of later steps shall show.
+
+        Every process must return the same.
 
         Args:
             loss: evaluates it at the present weights, with a graph.
             weights: the perturbable parameters, in the order of the points'.
             step: number of the step, from 0.
+            process_group: the processes, each of which evaluates its own batch; None for one.
         """
         raise NotImplementedError(f"{type(self).__name__} does not need to see the loss")
 
@@ -228,7 +238,11 @@ class Refreshed(Protocol):
         """Whether it needs :meth:`refresh` as it is set."""
 
     def refresh(self, fn: Callable[..., Tensor], *batch: Any) -> None:
-        """Look at the loss ``fn(*batch)`` at the present weights, and change nothing."""
+        """Look at the loss ``fn(*batch)`` at the present weights, and change nothing.
+
+        Where several processes have replicas of the weights and a batch each, ``process_group=``
+        is given too: what is found must be the same on all.
+        """
 
 
 class GradientNoise(ABC):

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from itertools import compress
 
 import torch
 from torch import Tensor
@@ -26,6 +27,9 @@ from .parallel import Piece, Tally
 from .settings import Settings
 
 __all__ = ["Gathering"]
+
+# The gradients, how much of a mean they are, and NaN where a look found a flaw.
+Mean = tuple[list[Tensor | None], float | Tensor, Tensor | None]
 
 
 class Gathering:
@@ -125,8 +129,7 @@ class Gathering:
         if self._processes.reduces:
             gradients, share, flaw = self._mean_over_processes()
         else:
-            gradients, share, flaw = self._sum.mean(), self._sum.share, self.looks.flaw
-            self.everyone = self.workers
+            gradients, share, flaw = self._mean_here()
         owned = gradients[: self._owned]
         if flaw is not None:
             _add_everywhere(owned, flaw)
@@ -173,9 +176,9 @@ class Gathering:
         # Divided by the number of workers before it is added up, as DDP does: halves overflow.
         part = 1.0 / self._settings.workers if self._settings.reduction == "mean" else 1.0
         if worker is not None:
-            mine = [j for j, place in enumerate(places) if place is not None and place < self._owned]
-            parameters, gradients = piece.parameters, piece.gradients
-            self._tell(worker, [parameters[j] for j in mine], [gradients[j] for j in mine], weight)
+            owned = [place is not None and place < self._owned for place in places]
+            parameters = list(compress(piece.parameters, owned))
+            self._tell(worker, parameters, list(compress(piece.gradients, owned)), weight)
             piece.buffer.mul_(part * (weight if self._settings.reduction == "mean" else 1.0))
         self._add_earlier(piece, places, part)
 
@@ -183,11 +186,9 @@ class Gathering:
         """Add what the workers before the last have left here."""
         if not self._sum.workers:
             return
-        both = [
-            (gradient, self._sum.total[place])
-            for gradient, place in zip(piece.gradients, places, strict=True)
-            if place is not None and self._sum.total[place] is not None
-        ]
+        totals = [None if place is None else self._sum.total[place] for place in places]
+        pairs = zip(piece.gradients, totals, strict=True)
+        both = [(gradient, total) for gradient, total in pairs if total is not None]
         if both:
             torch._foreach_add_([g for g, _ in both], [t for _, t in both], alpha=part)
 
@@ -195,13 +196,14 @@ class Gathering:
         """Send this process's numbers, which go ahead of its gradients."""
         device = self._trained[0].device
         tally = Tally(self._processes, device, self._step, self._settings.count)
-        tally.send(
-            self._sum.weight + weight, self.workers + (worker is not None), self.looks.flaw
-        )
+        tally.send(self._sum.weight + weight, self.workers + (worker is not None), self.looks.flaw)
         return tally
 
-    def _mean_over_processes(self) -> tuple[list[Tensor | None], float | Tensor, Tensor]:
-        """The mean, the whole of which it is a share, and NaN where a look found a flaw."""
+    def _mean_here(self) -> Mean:
+        self.everyone = self.workers
+        return self._sum.mean(), self._sum.share, self.looks.flaw
+
+    def _mean_over_processes(self) -> Mean:
         if not self.reduced:
             self._reduce_late()
         assert self._tally is not None

@@ -2,7 +2,8 @@
 
     h = sum_i weight_i h_i / sum_i weight_i
 
-i: all workers of all processes (scope "batch") or the one that looked last ("worker"). The loss scale is undone.
+i: all workers, of all processes (scope "batch"), or the one that looked last ("worker"). The loss
+scale is undone.
 A gradient that overflowed becomes zero: weights that are not finite would leave their mark in
 running statistics. It is shown in the step's gradient instead, so that a scaler skips the step.
 """

@@ -288,10 +288,12 @@ class Workers:
             RuntimeError: in the middle of a step.
         """
         checks.check_between_steps("state_dict()", self._passes.ran, self._passes.running)
-        return pack(self.step, self.count, self._passes.memory, self._passes.shown)
+        return pack(self.step, self._settings, self._passes.memory, self._passes.shown)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from :meth:`state_dict`; with another ``count`` the noise starts from zero.
+        """Go on from :meth:`state_dict`; with other workers the noise starts from zero.
+
+        Each process loads its own state, and all must call this.
 
         Raises:
             ValueError: a state of another format, or slots that do not fit the parameters.

@@ -45,13 +45,17 @@ def run_all(script: str, processes: int, *more: object) -> dict[str, list[str]]:
 
 @pytest.fixture(scope="module")
 def outcomes(request: pytest.FixtureRequest) -> Callable[..., None]:
-    """Asserts that a case of the module's own script went well in two processes."""
-    found: dict[str, list[str]] = {}
+    """Asserts that a case of the module's own script went well in every process.
 
-    def check(case: str) -> None:
-        if not found:
-            found.update(run_all(str(Path(request.module.__file__)), 2))
-        said = found.get(case, found["output"])
-        assert said == ["ok", "ok"], "\n".join(said)
+    All cases of a part of the script are run by the first that is asked for.
+    """
+    found: dict[tuple[object, ...], dict[str, list[str]]] = {}
+
+    def check(case: str, *part: str, processes: int = 2) -> None:
+        key = (processes, *part)
+        if key not in found:
+            found[key] = run_all(str(Path(request.module.__file__)), processes, *part)
+        said = found[key].get(case, found[key]["output"])
+        assert said == ["ok"] * processes, "\n".join(said)
 
     return check

@@ -149,7 +149,12 @@ class CLARS(ScaledMomentum):
         """Whether any group needs :meth:`refresh`."""
         return any(group["norms"] == "batches" for group in self.param_groups)
 
-    def refresh(self, fn: Callable[..., Tensor], *batch: Any) -> None:
+    def refresh(
+        self,
+        fn: Callable[..., Tensor],
+        *batch: Any,
+        process_group: torch.distributed.ProcessGroup | None = None,
+    ) -> None:
         """Take the norms of separate small batches' gradients at the present weights.
 
         Costs one gradient of `batches` small batches, as much as the batch's own; the global random
@@ -158,6 +163,8 @@ class CLARS(ScaledMomentum):
         Args:
             fn: called as ``fn(*piece)`` for each small batch; returns its mean loss.
             batch: tensors with the example in dimension 0, of equal length.
+            process_group: processes that have replicas of the weights and a batch each; their
+                norms are averaged.
 
         Raises:
             RuntimeError: no group has norms="batches".
@@ -176,6 +183,9 @@ class CLARS(ScaledMomentum):
             with evaluated(partial(fn, *piece), owners) as loss:
                 gradients = torch.autograd.grad(loss, owners, allow_unused=True)
             heard.saw(index, owners, gradients, factor=1.0, weight=1.0)
+        if process_group is not None:
+            for sums in heard.pooled(owners):
+                torch.distributed.all_reduce(sums, group=process_group)
         self._keep("batches", heard.means())
 
     def _owners(self) -> list[Tensor]:

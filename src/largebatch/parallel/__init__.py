@@ -23,7 +23,7 @@ def processes_of(model: nn.Module) -> Processes:
     inner = original if isinstance(original, DistributedDataParallel) else model
     check_model(inner)
     if not isinstance(inner, DistributedDataParallel):
-        return OneProcess()
+        return OneProcess(inner)
     check_wrapper(inner)
     # Only now: where torch is built without processes, one of them still works.
     from .ddp import Replicas

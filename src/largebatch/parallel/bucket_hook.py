@@ -3,13 +3,13 @@
 # No `from __future__ import annotations`: DDP compares the hook's annotations with classes.
 
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributed import GradBucket
+from torch.distributed import GradBucket  # type: ignore[attr-defined]
 from torch.futures import Future
 from torch.nn.parallel import DistributedDataParallel
 
@@ -29,7 +29,8 @@ class BucketHook:
         self.group = group
         self._owner: weakref.ref[object] | None = None
         self._join: Join | None = None
-        self._views: dict[int, tuple[Tensor, list[Tensor], list[Tensor]]] = {}
+        self._keeping = False
+        self._strayed = False
         self._came = 0
         self._all_came = False
 
@@ -49,6 +50,23 @@ class BucketHook:
                 "them first (one hook sees its gradients)"
             )
         self._owner = weakref.ref(owner)
+
+    @contextmanager
+    def keeping(self, parameters: Sequence[Tensor]) -> Iterator[None]:
+        """Within, gradients stay as they are, though DDP should reduce them.
+
+        As it does, ``no_sync`` or not, in the first backward pass after a forward pass that had
+        none, such as somebody's look at the loss between two steps.
+        """
+        self._keeping, self._strayed = True, False
+        try:
+            yield
+        finally:
+            self._keeping = False
+        if self._strayed:
+            # They may be views of buckets, which the next pass fills anew.
+            for parameter in parameters:
+                parameter.grad = None if parameter.grad is None else parameter.grad.clone()
 
     @contextmanager
     def joining(self, join: Join) -> Iterator[None]:
@@ -77,6 +95,11 @@ class BucketHook:
     def __call__(self, bucket: GradBucket) -> Future[Tensor]:
         """Start to add a bucket up over the processes."""
         buffer = bucket.buffer()
+        if self._keeping:
+            self._strayed = True
+            kept: Future[Tensor] = Future()
+            kept.set_result(buffer)
+            return kept
         if self._join is None:
             buffer.div_(torch.distributed.get_world_size(self.group))
         else:
@@ -131,7 +154,7 @@ def hook_of(model: DistributedDataParallel) -> BucketHook:
     ours = [each for each in known if isinstance(each, BucketHook) and each.group is not None]
     if ours:
         return ours[0]
-    named = model._get_ddp_logging_data().get("comm_hook")
+    named = model._get_ddp_logging_data().get("comm_hook")  # type: ignore[no-untyped-call]
     theirs = [hook for hook, state in model._comm_hooks if not isinstance(state, BucketHook)]
     if theirs or named:
         name = theirs[0].__name__ if theirs else named

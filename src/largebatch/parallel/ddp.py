@@ -73,7 +73,8 @@ class Replicas(Processes):
     @contextmanager
     def apart(self) -> Iterator[None]:
         """Within, a backward pass leaves the process's own gradient in ``p.grad``."""
-        with self._own_buffers(), self.model.no_sync():
+        keeping = self._hook.keeping(list(self.model.parameters()))
+        with self._own_buffers(), self.model.no_sync(), keeping:
             yield
 
     @contextmanager
@@ -91,8 +92,9 @@ class Replicas(Processes):
         own = (p for p in self.model.parameters() if p.requires_grad)
         some = list(parameters) if unused and parameters else list(own)
         with torch.enable_grad(), self.together(join):
-            self.model._pre_forward()
-            outputs = self.model._post_forward([p.expand_as(p) for p in some])
+            self.model._pre_forward()  # type: ignore[no-untyped-call]
+            views = [parameter.expand_as(parameter) for parameter in some]
+            outputs = self.model._post_forward(views)  # type: ignore[no-untyped-call]
             zeros = [torch.zeros((), dtype=o.dtype, device=o.device) for o in outputs]
             torch.autograd.backward(
                 outputs, [z.expand_as(o) for z, o in zip(zeros, outputs, strict=True)]
@@ -115,6 +117,6 @@ class Replicas(Processes):
             if id(buffer) not in settled and name not in ignored
         ]
         if rest:
-            torch.distributed._broadcast_coalesced(
+            torch.distributed._broadcast_coalesced(  # type: ignore[attr-defined]
                 self.group, rest, self.model.broadcast_bucket_size, 0
             )

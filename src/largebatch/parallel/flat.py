@@ -23,7 +23,7 @@ def add_up(tensors: Sequence[Tensor], group: Any) -> None:
     for message in _messages(tensors):
         flat = torch.cat([tensor.reshape(-1) for tensor in message])
         torch.distributed.all_reduce(flat, group=group)
-        pieces = flat.split([tensor.numel() for tensor in message])
+        pieces = torch.split(flat, [tensor.numel() for tensor in message])
         for tensor, piece in zip(message, pieces, strict=True):
             tensor.copy_(piece.view(tensor.shape))
 

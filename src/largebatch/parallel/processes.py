@@ -8,12 +8,14 @@ The step asks this one interface; that there is one process only is its trivial 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 __all__ = ["Join", "OneProcess", "Piece", "Processes"]
 
@@ -68,9 +70,11 @@ class Processes(ABC):
     def add_up(self, tensors: Sequence[Tensor]) -> None:
         """Replace each tensor by its sum over the processes, in place."""
 
+    @abstractmethod
     def check_step(self, passes: int, count: int) -> None:
-        """Raise where a step of so many passes a worker cannot run on these processes."""
+        """Raise where a step of so many workers and passes cannot run on these processes."""
 
+    @abstractmethod
     def settle_buffers(self, apart_from: Sequence[Tensor]) -> None:
         """Have the model's buffers alike on all processes; some are alike already."""
 
@@ -84,9 +88,25 @@ class OneProcess(Processes):
         (0, 1, False)
     """
 
+    def __init__(self, model: nn.Module | None = None) -> None:
+        """Watch in the first pass that nobody has wrapped the model since."""
+        self._watched = model
+
     def apart(self) -> AbstractContextManager[None]:
         """Every pass is."""
-        return nullcontext()
+        distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+        if self._watched is None or not distributed:
+            return nullcontext()
+        return self._watching(self._watched)
+
+    @contextmanager
+    def _watching(self, model: nn.Module) -> Iterator[None]:
+        handle = model.register_forward_pre_hook(_refuse_wrapped)
+        try:
+            yield
+        finally:
+            handle.remove()
+        self._watched = None
 
     def together(self, join: Join) -> AbstractContextManager[None]:
         """Nothing is reduced, so nothing is joined."""
@@ -97,3 +117,17 @@ class OneProcess(Processes):
 
     def add_up(self, tensors: Sequence[Tensor]) -> None:
         """One process's sum is the sum."""
+
+    def check_step(self, passes: int, count: int) -> None:
+        """Every step can."""
+
+    def settle_buffers(self, apart_from: Sequence[Tensor]) -> None:
+        """They are."""
+
+
+def _refuse_wrapped(model: nn.Module, args: object) -> None:
+    if DistributedDataParallel._active_ddp_module is not None:
+        raise TypeError(
+            "the model was wrapped in DistributedDataParallel after Workers was made with it, and "
+            "would average the workers' gradients unseen: make Workers with the wrapped model"
+        )
