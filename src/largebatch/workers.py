@@ -97,6 +97,7 @@ class Workers:
         checks.check_arguments(
             perturb, count, gradient_noise, noise_dtype, scaler, reduction, processes.ranks
         )
+        processes.check_step(1 if perturb is None else perturb.passes(0), count)
         self.model = model
         self._settings = Settings(
             optimizers, perturb, count, gradient_noise, noise_dtype, scaler, reduction, processes

@@ -31,11 +31,13 @@ RULES = {
 }
 
 # Perturbation, rule, workers on each process.
-EVERY = {(p, r, count): f"{p}-{r}-{count}" for p in PERTURBATIONS for r in RULES for count in (1, 2)}
+EVERY = {
+    (p, r, count): f"{p}-{r}-{count}" for p in PERTURBATIONS for r in RULES for count in (1, 2)
+}
 QUICK = {
     case: name
     for case, name in EVERY.items()
-    if case[1:] == ("SGD", 2) or case[0] in ("GNC", "isotropic") and case[1:] == ("CLARS", 1)
+    if case[1:] == ("SGD", 2) or (case[0] in ("GNC", "isotropic") and case[1:] == ("CLARS", 1))
 }
 REST = {case: name for case, name in EVERY.items() if case not in QUICK}
 

@@ -7,9 +7,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from .processes import OneProcess, Piece, Processes
 from .refuse import check_model, check_wrapper
-from .tally import Tally, explained
+from .tally import Tally
 
-__all__ = ["OneProcess", "Piece", "Processes", "Tally", "explained", "processes_of"]
+__all__ = ["OneProcess", "Piece", "Processes", "Tally", "processes_of"]
 
 
 def processes_of(model: nn.Module) -> Processes:

@@ -2,6 +2,7 @@
 
 # No `from __future__ import annotations`: DDP compares the hook's annotations with classes.
 
+import gc
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from torch.futures import Future
 from torch.nn.parallel import DistributedDataParallel
 
 from .processes import Join, Piece
+from .waiting import explained
 
 __all__ = ["BucketHook", "hook_of"]
 
@@ -31,7 +33,6 @@ class BucketHook:
         self._join: Join | None = None
         self._keeping = False
         self._strayed = False
-        self._came = 0
         self._all_came = False
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
@@ -44,6 +45,8 @@ class BucketHook:
         Raises:
             ValueError: it belongs to another.
         """
+        if self._owner is not None and self._owner() is not None:
+            gc.collect()  # a step's parts know each other, so that they go late
         if self._owner is not None and self._owner() is not None:
             raise ValueError(
                 "this DistributedDataParallel model already has Workers: use those, or delete "
@@ -71,7 +74,7 @@ class BucketHook:
     @contextmanager
     def joining(self, join: Join) -> Iterator[None]:
         """Within, ``join`` gets each bucket before it is added up over the processes."""
-        self._join, self._came, self._all_came = join, 0, False
+        self._join, self._all_came = join, False
         try:
             yield
         finally:
@@ -79,18 +82,13 @@ class BucketHook:
 
     def check_all_came(self) -> None:
         """Raise RuntimeError unless one whole backward pass went through the buckets."""
-        if self._all_came:
-            return
-        if self._came:
+        if not self._all_came:
             raise RuntimeError(
-                "DistributedDataParallel has not reduced all gradients, since some parameters got "
-                "none: make it with find_unused_parameters=True"
+                "DistributedDataParallel has not reduced the gradients of the step's last pass: "
+                "call the wrapped model itself, not its .module, and loss.backward() once, within "
+                "the worker's `with` block; where some parameters get no gradient, make it with "
+                "find_unused_parameters=True"
             )
-        raise RuntimeError(
-            "no gradient came through DistributedDataParallel in the step's last pass: call the "
-            "wrapped model itself, not its .module, and loss.backward() once within the worker's "
-            "`with` block"
-        )
 
     def __call__(self, bucket: GradBucket) -> Future[Tensor]:
         """Start to add a bucket up over the processes."""
@@ -106,9 +104,13 @@ class BucketHook:
             self._check_once()
             parameters = bucket.parameters()
             self._join(Piece(parameters, _views(buffer, parameters), buffer))
-            self._came, self._all_came = self._came + 1, bucket.is_last()
+            self._all_came = bucket.is_last()
         work = torch.distributed.all_reduce(buffer, group=self.group, async_op=True)
-        return work.get_future().then(lambda done: done.value()[0])
+        return work.get_future().then(self._received)
+
+    def _received(self, done: Future[list[Tensor]]) -> Tensor:
+        with explained(self.group):
+            return done.value()[0]
 
     def _check_once(self) -> None:
         if self._all_came:

@@ -50,9 +50,9 @@ class Replicas(Processes):
         """Raise for a static graph with passes that are not reduced, and within ``join()``."""
         if self.model.static_graph and passes * count > 1:
             raise ValueError(
-                f"static_graph=True reduces every backward, but here {passes * count} passes make "
-                "a step: make DistributedDataParallel without it, or use count=1 and a method of "
-                "one pass"
+                f"static_graph=True reduces every backward pass, but here a step has "
+                f"{passes * count}: make DistributedDataParallel without it, or take count=1 and a "
+                "method of one pass"
             )
         if self.model._join_config.enable:
             raise RuntimeError(

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .waiting import explained
+
 __all__ = ["add_up"]
 
 # As much as DDP puts in one of its buckets; a copy of that size is made.
@@ -22,7 +24,8 @@ def add_up(tensors: Sequence[Tensor], group: Any) -> None:
     """
     for message in _messages(tensors):
         flat = torch.cat([tensor.reshape(-1) for tensor in message])
-        torch.distributed.all_reduce(flat, group=group)
+        with explained(group):
+            torch.distributed.all_reduce(flat, group=group)
         pieces = torch.split(flat, [tensor.numel() for tensor in message])
         for tensor, piece in zip(message, pieces, strict=True):
             tensor.copy_(piece.view(tensor.shape))

@@ -8,14 +8,14 @@ Where they disagree, noise would be numbered wrongly or two steps mixed: an erro
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from .processes import Processes
+from .waiting import explained
 
 __all__ = ["Tally"]
 
@@ -62,10 +62,16 @@ class Tally:
                 not come within the group's time limit.
         """
         assert self._numbers is not None
-        with explained(self._processes, self._step):
+        with explained(self._processes.group):
             self._work.wait()
         if self._numbers.device.type == "cpu":
-            self._check(self._numbers[SUMS:].tolist())
+            numbers = self._numbers.tolist()
+            self._check(numbers[SUMS:])
+            if not numbers[1]:
+                raise RuntimeError(
+                    "combine() before any worker has run on any process: enter `with "
+                    "workers.next()` or use backward()"
+                )
         weight, workers, flaw = self._numbers[:SUMS].unbind()
         return weight, workers, flaw
 
@@ -82,15 +88,3 @@ class Tally:
                     + ", ".join(f"rank {r} has {found[r]}" for r in others[:8])
                     + f"; {advice}"
                 )
-
-
-@contextmanager
-def explained(processes: Processes, step: int) -> Iterator[None]:
-    """Say what a wait for the other processes was for, where it ends in an error."""
-    try:
-        yield
-    except RuntimeError as error:
-        raise RuntimeError(
-            f"rank {processes.rank} of {processes.ranks} waited in step {step} for the other "
-            f"processes in vain: did one end early, fail, or run fewer steps? ({error})"
-        ) from error
