@@ -1,6 +1,6 @@
 """The step: enter a worker, capture its gradient, combine.
 
-A worker is whatever computes one g_i. Here all of them run in one process, one after another.
+A worker is whatever computes one g_i: one of ``count`` on this process, which run one after another.
 """
 
 from __future__ import annotations
@@ -40,12 +40,17 @@ class Workers:
     time; every worker starts from the step's running statistics and their mean is kept. Dropout
     draws from torch's global generator, which is not touched.
 
+    Over a DistributedDataParallel model each process runs ``count`` workers of one step, and all end
+    with the mean over the workers of all: gradients are added up in DDP's own buckets, once a step.
+    Every process makes Workers alike and calls :meth:`combine` and :meth:`load_state_dict` as often.
+
     Memory: ``count`` x parameters x noise dtype for methods that remember (``bytes_needed``),
     one copy of the perturbed parameters, and one further gradient while a worker runs. Where
     parameters come or go (unfreezing), what is remembered starts from zero for all of them.
 
     Args:
-        model: the module in training; changed in place, never wrapped.
+        model: the module in training, or the DistributedDataParallel around it; changed in place,
+            never wrapped.
         optimizer: one that steps the model's parameters, or a sequence of them. Of the
             parameters that require a gradient only those that they hold are perturbed; the
             model's others are combined all the same.
@@ -63,7 +68,7 @@ class Workers:
     Raises:
         TypeError: a model, optimizer or argument of a kind that cannot work, by name.
         ValueError: a count below 1, or too small for the perturbation; an optimizer that holds
-            none of the model's parameters.
+            none of the model's parameters; a DDP model that other Workers have.
 
     Example:
         >>> import largebatch as lb
@@ -137,7 +142,7 @@ class Workers:
 
     @property
     def offset_to_weight_norm(self) -> Tensor | None:
-        """‖offset‖ / ‖w‖ over the perturbed weights of the last step's first worker, 0-dim."""
+        """‖offset‖ / ‖w‖ over the weights of the last step's first worker here, 0-dim."""
         return self._passes.offset_to_weight_norm
 
     @property
@@ -161,7 +166,8 @@ class Workers:
         Args:
             weight: the worker's number of examples or tokens (reduction "mean", 1 unless given),
                 or its share of the total (reduction "sum", 1/count unless given).
-            last: whether this is the step's last worker on this process; None where unknown.
+            last: whether this is the step's last pass on this process, so that gradients are added
+                up over processes while it runs; None where unknown. The ``count``-th always is.
 
         A pass that raises leaves no trace and does not count: the next is the same worker's again.
 
@@ -183,11 +189,12 @@ class Workers:
     def combine(self) -> None:
         """Leave the mean over the step's workers in ``p.grad``, with noise that joins gradients.
 
-        Where fewer than ``count`` workers ran, those are averaged and the others' noise is zero.
-        Where it fails, the step is forgotten: run its workers anew, their noise starts from zero.
+        Where fewer than ``count`` workers ran, those are averaged and the others' noise is zero;
+        of several processes some may have run none. Where it fails, the step is forgotten: run its workers anew, their noise starts from zero.
 
         Raises:
-            RuntimeError: no worker has run since the last call, or one is still running.
+            RuntimeError: no worker has run since the last call, or one is still running; processes
+                disagree on the step or the count, or one waits for the others in vain.
         """
         self._check_idle()
         alone = self._settings.processes.ranks == 1
@@ -237,7 +244,7 @@ class Workers:
             inner: as for :meth:`shards`.
 
         Returns:
-            The batch's loss, 0-dim, detached and not scaled, each worker's at its own weights.
+            This process's batch's loss, 0-dim, detached and not scaled, each worker's at its weights.
 
         Raises:
             ValueError: ``fn`` returns something else than one number; the batch cannot be shared.
