@@ -1,6 +1,6 @@
 """The step: enter a worker, capture its gradient, combine.
 
-A worker is whatever computes one g_i: one of ``count`` on this process, which run one after another.
+A worker is whatever computes one g_i: one of ``count`` on this process, which run in turn.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ class Workers:
     time; every worker starts from the step's running statistics and their mean is kept. Dropout
     draws from torch's global generator, which is not touched.
 
-    Over a DistributedDataParallel model each process runs ``count`` workers of one step, and all end
-    with the mean over the workers of all: gradients are added up in DDP's own buckets, once a step.
-    Every process makes Workers alike and calls :meth:`combine` and :meth:`load_state_dict` as often.
+    Over a DistributedDataParallel model each process runs ``count`` of a step's workers, and all
+    end with the mean over all: gradients are added up in DDP's own buckets, once a step. Every
+    process makes Workers alike, and calls :meth:`combine` and :meth:`load_state_dict` as often.
 
     Memory: ``count`` x parameters x noise dtype for methods that remember (``bytes_needed``),
     one copy of the perturbed parameters, and one further gradient while a worker runs. Where
@@ -190,7 +190,8 @@ class Workers:
         """Leave the mean over the step's workers in ``p.grad``, with noise that joins gradients.
 
         Where fewer than ``count`` workers ran, those are averaged and the others' noise is zero;
-        of several processes some may have run none. Where it fails, the step is forgotten: run its workers anew, their noise starts from zero.
+        of several processes some may have run none. Where it fails, the step is forgotten: run its
+        workers anew, their noise starts from zero.
 
         Raises:
             RuntimeError: no worker has run since the last call, or one is still running; processes
@@ -244,7 +245,7 @@ class Workers:
             inner: as for :meth:`shards`.
 
         Returns:
-            This process's batch's loss, 0-dim, detached and not scaled, each worker's at its weights.
+            The loss of this process's batch, 0-dim, detached and not scaled, at workers' weights.
 
         Raises:
             ValueError: ``fn`` returns something else than one number; the batch cannot be shared.
