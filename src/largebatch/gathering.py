@@ -4,7 +4,8 @@
     the step's last pass:   piece of g_i  →  listeners  →  what was added up here joins it
                             →  sum over processes  →  p.grad
 
-    g = sum_i weight_i g_i / sum_i weight_i        the weights are added up beside it
+    g = sum_i weight_i g_i / sum_i weight_i        reduction "mean"; the weights are added up beside
+    g = mean over processes of sum_i p.grad_i      reduction "sum"
 
 With one process there is no such last pass.
 """
@@ -73,6 +74,15 @@ class Gathering:
         self._total: list[Tensor | None] = []  # over processes
         self._came: set[int] = set()
         self._tally: Tally | None = None
+
+    @property
+    def _parts(self) -> int:
+        """What the sum over processes is divided by before it is made, as DDP does for halves.
+
+        All workers, or of losses that add up on each process, the processes.
+        """
+        each = self._settings.count if self._settings.reduction == "mean" else 1
+        return self._processes.ranks * each
 
     @property
     def under_way(self) -> bool:
@@ -173,13 +183,13 @@ class Gathering:
             self._tally = self._sent(weight, worker)
         self._came.update(id(parameter) for parameter in piece.parameters)
         places = [self._places.get(id(parameter)) for parameter in piece.parameters]
-        # Divided by the number of workers before it is added up, as DDP does: halves overflow.
-        part = 1.0 / self._settings.workers if self._settings.reduction == "mean" else 1.0
+        part = 1.0 / self._parts
         if worker is not None:
             owned = [place is not None and place < self._owned for place in places]
             parameters = list(compress(piece.parameters, owned))
             self._tell(worker, parameters, list(compress(piece.gradients, owned)), weight)
-            piece.buffer.mul_(part * (weight if self._settings.reduction == "mean" else 1.0))
+            own = part * weight if self._settings.reduction == "mean" else part
+            piece.buffer.mul_(own)
         self._add_earlier(piece, places, part)
 
     def _add_earlier(self, piece: Piece, places: Sequence[int | None], part: float) -> None:
@@ -207,10 +217,11 @@ class Gathering:
         if not self.reduced:
             self._reduce_late()
         assert self._tally is not None
-        weight, self.everyone, flaw = self._tally.received()
+        weight, self.everyone, flaw_anywhere = self._tally.received()
+        flaw = None if self.looks.flaw is None else flaw_anywhere
         if self._settings.reduction == "sum":
-            return self._total, weight, flaw
-        correction = self._settings.workers / weight
+            return self._total, weight / self._parts, flaw
+        correction = self._parts / weight
         present = [gradient for gradient in self._total if gradient is not None]
         # On a CPU the number can be read at no cost.
         if present and (correction.device.type != "cpu" or correction != 1):

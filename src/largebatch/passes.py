@@ -106,6 +106,8 @@ class Passes:
         """
         if self.ran == 0:
             self._begin_step()
+            # What processes add up for their first worker's offsets, they wait for here too.
+            self._offsets(Worker(self._settings.number(0)), 0)
         # Taken out first: the mean is divided in place, and must not be divided twice.
         gathering = self._gathering
         self._start_anew()

@@ -63,7 +63,7 @@ class Workers:
         scaler: the GradScaler that scales the losses, so that what is remembered is not scaled;
             ``backward`` then scales the loss itself.
         reduction: "mean" averages losses that are each a worker's mean; "sum" is for loops whose
-            losses already add up to the group's.
+            losses already add up to the group's on each process, over which the mean is taken.
 
     Raises:
         TypeError: a model, optimizer or argument of a kind that cannot work, by name.

@@ -69,7 +69,7 @@ def losses_that_add_up():
     for run in runs:
         for step in range(10):
             part = run.mine(*run.batch(step))
-            run.workers.backward(lambda x, y, run=run: run.loss(x, y) / 4, *part)
+            run.workers.backward(lambda x, y, run=run: run.loss(x, y) / run.count, *part)
             run.optimizer.step()
     replicas.assert_same(*runs)
 

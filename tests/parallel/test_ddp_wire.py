@@ -48,9 +48,10 @@ def sent_by(run, steps):
     return sent.messages
 
 
-def of_gradients(messages, size):
-    """Those that are not the tally, buffers or DDP's map of used parameters."""
-    return [m for m in messages if m[0] == "allreduce_" and m[2] == torch.float32 and m[1] > size]
+def of_gradients(messages, statistics):
+    """Those that are not the tally, running statistics or DDP's map of used parameters."""
+    reduced = [m for m in messages if m[0] == "allreduce_" and m[2] == torch.float32]
+    return [m for m in reduced if m[1] != statistics]
 
 
 def bytes_are_those_of_ddp(name):
@@ -69,16 +70,14 @@ def bytes_are_those_of_ddp(name):
     run = replicas.Run(optimizer, perturb, count, over=True, model=model, wrap=wrap)
     ours = sent_by(run, 3)
     theirs = sent_by_ddp(wrap(replicas.network(torch.float32)), 3)
-    gradients = of_gradients(theirs, 16)
+    # In place of DDP's broadcast of running statistics, their sum.
+    (statistics,) = (m[1] for m in theirs if m[0] == "broadcast_" and m[2] == torch.float32)
+    gradients = of_gradients(theirs, statistics)
     assert len(gradients) > 1
+    assert sum(m[1:] == (statistics, torch.float32) for m in ours) == 1
     if name == "SAM":  # the look is added up apart
-        (look,) = (m for m in ours if m[1] == sum(g[1] for g in gradients) and m not in gradients)
-        ours.remove(look)
-    assert of_gradients(ours, 16) == gradients
-    # In the order in which DDP sends them, so that processes with and without a last pass agree.
-    broadcast = [m for m in theirs if m[0] == "broadcast_" and m[2] == torch.float32]
-    statistics = [m for m in ours if m[0] == "allreduce_" and m[1:] == broadcast[0][1:]]
-    assert len(broadcast) == len(statistics) == 1
+        ours.remove(("allreduce_", sum(g[1] for g in gradients), torch.float32))
+    assert of_gradients(ours, statistics) == gradients
 
 
 def without_perturbation_it_is_ddp(name):

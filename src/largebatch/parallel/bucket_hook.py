@@ -105,7 +105,8 @@ class BucketHook:
             parameters = bucket.parameters()
             self._join(Piece(parameters, _views(buffer, parameters), buffer))
             self._all_came = bucket.is_last()
-        work = torch.distributed.all_reduce(buffer, group=self.group, async_op=True)
+        with explained(self.group):
+            work = torch.distributed.all_reduce(buffer, group=self.group, async_op=True)
         return work.get_future().then(self._received)
 
     def _received(self, done: Future[list[Tensor]]) -> Tensor:

@@ -20,6 +20,7 @@ from .waiting import explained
 __all__ = ["Tally"]
 
 SUMS = 3
+CHECKED_STEPS = 100
 
 
 class Tally:
@@ -50,9 +51,9 @@ class Tally:
         if flaw is not None:
             numbers[2] = flaw
         self._numbers = numbers
-        self._work = torch.distributed.all_reduce(
-            numbers, group=self._processes.group, async_op=True
-        )
+        group = self._processes.group
+        with explained(group):
+            self._work = torch.distributed.all_reduce(numbers, group=group, async_op=True)
 
     def received(self) -> tuple[Tensor, Tensor, Tensor]:
         """The sums of weights, workers and flaws, 0-dim, when every process has sent its own.
@@ -64,7 +65,8 @@ class Tally:
         assert self._numbers is not None
         with explained(self._processes.group):
             self._work.wait()
-        if self._numbers.device.type == "cpu":
+        # On an accelerator, reading them would stop it at every step.
+        if self._numbers.device.type == "cpu" or self._step % CHECKED_STEPS == 0:
             numbers = self._numbers.tolist()
             self._check(numbers[SUMS:])
             if not numbers[1]:
