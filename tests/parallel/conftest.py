@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-SECONDS = 240
+SECONDS = 600
 
 
 def run_all(script: str, processes: int, *more: object) -> dict[str, list[str]]:

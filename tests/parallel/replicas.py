@@ -135,7 +135,7 @@ def assert_replicas_are_identical(run: Run) -> None:
         assert torch.equal(each, flat)
 
 
-def main(cases: dict[str, Callable[[], None]], seconds: float = 60, together: bool = True) -> None:
+def main(cases: dict[str, Callable[[], None]], seconds: float = 120, together: bool = True) -> None:
     """Run the cases as one process of several, and say how each went.
 
     Unless ``together``, processes do not wait for each other after a case.

@@ -35,7 +35,7 @@ def sent_by_ddp(model, steps):
     import replicas
 
     for step in range(steps):
-        x, y = replicas.batch(step, 1)
+        x, y = replicas.batch(step, 1, torch.float32)
         with Sent() as sent:
             nn.functional.cross_entropy(model(x), y).backward()
     return sent.messages
@@ -48,10 +48,9 @@ def sent_by(run, steps):
     return sent.messages
 
 
-def of_gradients(messages, statistics):
-    """Those that are not the tally, running statistics or DDP's map of used parameters."""
-    reduced = [m for m in messages if m[0] == "allreduce_" and m[2] == torch.float32]
-    return [m for m in reduced if m[1] != statistics]
+def reduced(messages):
+    """Gradients and running statistics; not the tally, nor DDP's map of used parameters."""
+    return [m for m in messages if m[0] == "allreduce_" and m[2] == torch.float32]
 
 
 def bytes_are_those_of_ddp(name):
@@ -70,14 +69,12 @@ def bytes_are_those_of_ddp(name):
     run = replicas.Run(optimizer, perturb, count, over=True, model=model, wrap=wrap)
     ours = sent_by(run, 3)
     theirs = sent_by_ddp(wrap(replicas.network(torch.float32)), 3)
-    # In place of DDP's broadcast of running statistics, their sum.
-    (statistics,) = (m[1] for m in theirs if m[0] == "broadcast_" and m[2] == torch.float32)
-    gradients = of_gradients(theirs, statistics)
+    gradients = reduced(theirs)
     assert len(gradients) > 1
-    assert sum(m[1:] == (statistics, torch.float32) for m in ours) == 1
-    if name == "SAM":  # the look is added up apart
-        ours.remove(("allreduce_", sum(g[1] for g in gradients), torch.float32))
-    assert of_gradients(ours, statistics) == gradients
+    looks = [("allreduce_", sum(m[1] for m in gradients), torch.float32)] if name == "SAM" else []
+    # In place of DDP's broadcast of running statistics, their sum.
+    (statistics,) = (m[1:] for m in theirs if m[0] == "broadcast_" and m[2] == torch.float32)
+    assert reduced(ours) == [*looks, *gradients, ("allreduce_", *statistics)]
 
 
 def without_perturbation_it_is_ddp(name):
@@ -122,18 +119,20 @@ def options_change_nothing(name):
             {"gradient_as_bucket_view": True},
             lambda m: m.to(memory_format=torch.channels_last),
         ),
-        "own buffers": ({"broadcast_buffers": False}, None),
+        "own buffers": ({}, None),
     }[name]
     model = replicas.network()
     if change is not None:
         change(model)
     wrap = functools.partial(replicas.wrapped, **options)
     perturb = lb.GNC(alpha=1.0)
-    ours = replicas.Run(sgd, perturb, 2, over=True, model=model, wrap=wrap).run(10)
+    ours = replicas.Run(sgd, perturb, 2, over=True, model=model, wrap=wrap)
+    ours.model.broadcast_buffers = broadcast = name != "own buffers"
+    ours.run(10)
     theirs = replicas.Run(sgd, perturb, 4, over=False).run(10)
     replicas.assert_same(ours, theirs)
     replicas.assert_replicas_are_identical(ours)
-    assert ours.model.broadcast_buffers is options.get("broadcast_buffers", True)
+    assert ours.model.broadcast_buffers is broadcast
 
 
 def a_look_at_the_loss_between_steps_is_not_reduced():
