@@ -4,6 +4,7 @@ import copy
 import functools
 import sys
 import warnings
+from datetime import timedelta
 
 import pytest
 import torch
@@ -339,17 +340,20 @@ def one_ends_early():
 
 
 def one_runs_fewer_passes():
-    """It forgets to combine, and goes on to wait elsewhere."""
+    """It forgets to combine, and does something else while the other waits for it."""
     import torch.distributed as dist
 
     model = small()
     workers = make(model, count=2)
+    store = dist.distributed_c10d._get_default_store()
     if dist.get_rank():
         with workers.next():
             mean_square(model)(examples()).backward()
+        store.wait(["over"], timedelta(seconds=120))
         return
     with pytest.raises(RuntimeError, match="rank 0 of 2 waited for the other processes"):
         workers.backward(mean_square(model), examples())
+    store.set("over", "1")
 
 
 ALONE = {"ends early": one_ends_early, "fewer passes": one_runs_fewer_passes}
@@ -366,4 +370,4 @@ if __name__ == "__main__":
     if sys.argv[4] == "agreed":
         replicas.main(CASES)
     else:
-        replicas.main({sys.argv[4]: ALONE[sys.argv[4]]}, seconds=5, together=False)
+        replicas.main({sys.argv[4]: ALONE[sys.argv[4]]}, seconds=15, together=False)
