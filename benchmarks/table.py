@@ -1,6 +1,7 @@
-"""The table of what a step of each rule costs, from results/optim.json, for the documentation.
+"""The tables of what a step costs, from the results, for the documentation.
 
-python benchmarks/table.py        prints the rows of docs/update-rules.md
+python benchmarks/table.py              prints the rows of docs/update-rules.md
+python benchmarks/perturb.py --table    prints those of perturbations.md and noise-and-loss.md
 """
 
 from __future__ import annotations
@@ -38,6 +39,20 @@ def rows(found: dict[str, Any]) -> list[str]:
         baseline = each[0]["baseline"].split(",")[0]
         cells = [name, baseline, *ratios, f"{floor['bytes']:.2f}", f"{floor['reads_only']:.2f}"]
         made.append(f"| {' | '.join([*cells, f'{state:.0f}'])} |")
+    return made
+
+
+def costs(found: dict[str, Any], page: str) -> list[str]:
+    """One row a method: ratio to Workers alone, range, microseconds, floor, memory in copies."""
+    made = []
+    for name, each in found["methods"].items():
+        if each["page"] == page:
+            over, apart = each["over_workers"], each["us_per_worker"]
+            low_to_high = f"{over['low']:.2f} to {over['high']:.2f}"
+            copies = each["bytes_held"] / found["parameter_bytes"]
+            floor = f"{each['floor_us_per_worker']:.0f}"
+            cells = [f"`{name}`", f"{over['median']:.2f}", low_to_high, f"{apart:.0f}", floor]
+            made.append(f"| {' | '.join([*cells, f'{copies:.1f}'])} |")
     return made
 
 

@@ -18,6 +18,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from apart import Given, overheads
 from timing import RESULTS, header, in_turns, line, medians, memory_rates, options, ratio, write
 from torch import Tensor, nn
 
@@ -61,27 +62,10 @@ def parts() -> tuple[nn.Module, torch.optim.Optimizer]:
     return model, torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
 
 
-def overhead(model: nn.Module, perturb: lb.Perturbation | None, count: int, rounds: int) -> float:
-    """Microseconds a pass outside forward and backward: gradients are handed over, not computed."""
-    those = lb.Workers(model, torch.optim.SGD(model.parameters(), lr=0.01), perturb, count=count)
-    given = [torch.randn_like(p) for p in model.parameters()]
-
-    def hand_over() -> None:
-        for parameter, gradient in zip(model.parameters(), given, strict=True):
-            parameter.grad = gradient.clone()
-
-    def step() -> None:
-        for _ in range(count):
-            with those.next():
-                hand_over()
-        those.combine()
-
-    def only_hand_over() -> None:
-        for _ in range(count):
-            hand_over()
-
-    spent = medians(in_turns({"with": step, "without": only_hand_over}, rounds))
-    return (spent["with"] - spent["without"]) / count * 1e6
+def apart(model: nn.Module, perturb: lb.Perturbation | None, count: int) -> Given:
+    """What is timed outside forward and backward."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    return Given(lb.Workers(model, optimizer, perturb, count=count))
 
 
 def floor(model: nn.Module) -> dict[str, float]:
@@ -120,7 +104,7 @@ def run(count: int, each: int, rounds: int) -> dict[str, Any]:
         "bars": BARS,
         "within_bars": {pair: ratios[pair]["median"] <= bar for pair, bar in BARS.items()},
         "overhead_us_per_pass": {
-            network: {m: overhead(make(), p, count, 5 * rounds) for m, p in methods.items()}
+            network: overheads({m: apart(make(), p, count) for m, p in methods.items()}, 5 * rounds)
             for network, make in networks.items()
         },
         "floor_of_gnc": floor(resnet20()),

@@ -169,6 +169,19 @@ def test_only_the_step_after_combine_adds():
     assert same(bits(model), [k + 1.0 for k in kept])
 
 
+def test_noise_of_a_step_that_was_skipped_is_gone_with_the_next_worker():
+    model, optimizer = linear()
+    workers = lb.Workers(model, optimizer, gradient_noise=Steps())
+    workers.backward(loss_of(model), X)  # and no step, as where a scaler leaves it out
+    with workers.next():
+        loss_of(model)(X).backward()
+    before, gradients = bits(model), [p.grad for p in model.parameters()]
+    assert gradients == [None, None]  # the worker's own, which combine has not left there yet
+    model.weight.grad, model.bias.grad = (torch.zeros_like(p) for p in model.parameters())
+    optimizer.step()
+    assert same(bits(model), before)
+
+
 def test_a_closure_counts_as_the_step_that_it_combines():
     model, optimizer = linear()
     optimizer.param_groups[0]["lr"] = 0.0

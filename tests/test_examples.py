@@ -31,7 +31,11 @@ def run(folder: Path, *arguments: str) -> str:
 
 
 def test_no_example_is_left_out():
-    assert {path.name for path in EXAMPLES.glob("*.py")} == {"my_task.py", "plain_loop.py"}
+    assert {path.name for path in EXAMPLES.glob("*.py")} == {
+        "batch_schedule.py",
+        "my_task.py",
+        "plain_loop.py",
+    }
 
 
 def test_the_plain_loop_perturbs_and_learns(tmp_path: Path):
@@ -41,6 +45,14 @@ def test_the_plain_loop_perturbs_and_learns(tmp_path: Path):
     ratio, accuracy = float(found[1]), float(found[2])
     assert 1e-5 < ratio < 0.1, said  # zero would be no perturbation, and 1e-7 only rounding
     assert accuracy > 88, said  # ten classes; a loop that does not learn stays near 10
+
+
+def test_a_growing_batch_takes_fewer_updates(tmp_path: Path):
+    said = run(tmp_path / "examples", "batch_schedule.py", "10")
+    found = re.findall(r": ([\d.]+)% of 500 images, (\d+) updates", said)
+    (small, many), (grown, few) = [(float(a), int(u)) for a, u in found]
+    assert (many, few) == (400, 160)
+    assert min(small, grown) > 93, said
 
 
 def test_a_task_of_ones_own_is_compared(tmp_path: Path):

@@ -25,7 +25,7 @@ class AddedNoise:
     """Adds a step's noise once, to the gradients or to what each optimizer's step leaves.
 
     Noise on weights belongs to a combined gradient: the optimizer's first step after ``combine``
-    adds it, one that a scaler skips does not, and a step without ``combine`` adds none.
+    adds it, and one that a scaler skips does not; with the next worker it is forgotten.
     """
 
     def __init__(self, settings: Settings) -> None:

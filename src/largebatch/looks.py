@@ -63,8 +63,9 @@ class Looks:
             torch.zeros_like(w) if g is None else (g * undo).to(w.dtype)
             for w, g in zip(weights, mean, strict=True)
         ]
+        flawed = flaw.isnan()
         for gradient in self.found:
-            gradient.masked_fill_(flaw.isnan().to(gradient.device), 0.0)
+            gradient.masked_fill_(flawed.to(gradient.device), 0.0)
 
     @property
     def flaw(self) -> Tensor | None:

@@ -153,6 +153,7 @@ class Passes:
         self._start_anew()
 
     def _begin_step(self) -> None:
+        self._noise.forget()  # of a step that was combined and then skipped
         self._owned = self._settings.owned()
         self._keep_trained([p for p, _, _ in self._owned])
         order = self.order

@@ -34,6 +34,13 @@ def test_keeps_the_largest_share_exactly(size, keep, kept):
     assert parameter.grad.tolist() == expected
 
 
+def test_a_share_near_one_is_exact_too():
+    # Red: 1 - keep, whose rounding is no longer small beside it.
+    parameter = with_gradient(torch.arange(1.0, 1_000_001.0))
+    discard_small_gradients(parameter, 0.99999)
+    assert int((parameter.grad == 0).sum()) == 10
+
+
 def test_ties_leave_an_exact_number():
     # Red: a threshold, which keeps all that are equal to it or none.
     parameter = with_gradient(torch.ones(1000) * torch.tensor([1.0, -1.0]).repeat(500))

@@ -4,7 +4,15 @@ import math
 
 import pytest
 
-from largebatch.lab.config import FORMAT, RunConfig, ScheduleConfig, from_dict, override, to_dict
+from largebatch.lab.config import (
+    FORMAT,
+    BatchesConfig,
+    RunConfig,
+    ScheduleConfig,
+    from_dict,
+    override,
+    to_dict,
+)
 from largebatch.lab.errors import InputError
 
 OTHER = {  # for every field a value that is not its default
@@ -19,6 +27,7 @@ OTHER = {  # for every field a value that is not its default
     "epochs": 41,
     "updates": 7,
     "schedule": ScheduleConfig(milestones=(1.0, 2.5)),
+    "batches": BatchesConfig(rule="sqrt"),
     "seed": 1,
     "split": "validation",
     "train_size": 100,
@@ -52,6 +61,48 @@ def test_names_differ_wherever_schedules_differ(field):
     other = {"kind": "linear", "milestones": (3.0,), "hold_epoch": True, "collapse_epoch": 9.0}
     schedule = ScheduleConfig(**{field.name: other.get(field.name, 0.125)})
     assert RunConfig(schedule=schedule).name() != RunConfig().name()
+
+
+def test_names_differ_wherever_batches_differ():
+    made = [
+        BatchesConfig(),
+        BatchesConfig((8,), (1.0,)),
+        BatchesConfig((16,), (1.0,)),
+        BatchesConfig((8,), (2.0,)),
+        BatchesConfig((8,), (1.0,), "none"),
+    ]
+    assert len({RunConfig(worker_size=8, batches=each).name() for each in made}) == len(made)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"sizes": [8]}, r"batches.sizes has 1 stages and batches.until 0 ends"),
+        ({"sizes": [0], "until": [1.0]}, r"batches.sizes must be at least 1 each, got \[0\]"),
+        ({"sizes": [8], "until": [0.0]}, r"batches.until must rise from above 0, got \[0.0\]"),
+        ({"sizes": [8, 9], "until": [2.0, 2.0]}, r"batches.until must rise"),
+        ({"sizes": [8], "until": [float("inf")]}, r"batches.until must rise"),
+        ({"rule": "cubic"}, r"batches.rule='cubic'"),
+    ],
+)
+def test_stages_of_a_batch_have_sizes_and_ends(values, message):
+    with pytest.raises(InputError, match=message):
+        from_dict({"batches": values})
+
+
+def test_a_batch_that_grows_has_no_number_of_updates():
+    with pytest.raises(InputError, match="leave updates null"):
+        RunConfig(worker_size=8, batches=BatchesConfig((8,), (1.0,)), updates=7)
+
+
+def test_workers_share_every_stage():
+    with pytest.raises(InputError, match="worker_size=64 cannot share a stage of 32"):
+        RunConfig(batches=BatchesConfig((32,), (1.0,)))
+
+
+def test_the_number_of_workers_is_the_smallest_batchs():
+    grown = BatchesConfig((32, 64), (1.0, 2.0))
+    assert RunConfig(batch_size=128, worker_size=16, batches=grown).count == 2
 
 
 def test_a_name_is_a_folder_name_that_stays_the_same():

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from largebatch.lab import train as train_module
-from largebatch.lab.config import RunConfig, ScheduleConfig, to_dict
+from largebatch.lab.config import BatchesConfig, RunConfig, ScheduleConfig, to_dict
 from largebatch.lab.errors import InputError
-from largebatch.lab.methods import RULES
+from largebatch.lab.methods import PARTS, RULES
 from largebatch.lab.train import train
 
 WARM = ScheduleConfig(warmup_epochs=1)
@@ -82,11 +82,11 @@ class Stop(Exception):
     pass
 
 
-def cut(config, out, at):
+def cut(config, out, at, length=12):
     """Runs until step ``at`` is done, then again; the steps of the second run."""
 
     def stop(done, steps):
-        assert steps == 12
+        assert steps == length
         if done == at:
             raise Stop
 
@@ -109,14 +109,27 @@ def test_a_resumed_run_equals_the_uninterrupted_one(config, tmp_path, weights, a
     assert result(tmp_path / "cut") == result(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("rule", RULES)
-def test_every_rule_resumes_to_the_bit(config, tmp_path, weights, rule):
-    config = replace(config, method=rule, alpha=None, lr=0.01, checkpoint_seconds=0.0)
+@pytest.mark.parametrize("method", [*RULES, *PARTS])
+def test_every_method_resumes_to_the_bit(config, tmp_path, weights, method):
+    alpha = PARTS[method].first(0.01) if method in PARTS else None
+    config = replace(config, method=method, alpha=alpha, lr=0.01, checkpoint_seconds=0.0)
     config = replace(config, refresh_every=5)  # cut between two refreshes
     train(config, tmp_path / "whole")
     assert cut(config, tmp_path / "cut", 7)[0] == 8
     assert torch.equal(weights(0), weights(2))
     assert measured(tmp_path / "cut") == measured(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("at", [3, 12, 17, 21])  # within a stage, at its end, within an epoch
+@pytest.mark.parametrize("method", ["sngm+gnc", "adamw+gnc", "muon+gnc"])
+def test_a_batch_that_grows_resumes_to_the_bit(config, tmp_path, weights, method, at):
+    grown = BatchesConfig(sizes=(8, 16), until=(1.0, 2.0))
+    config = replace(config, method=method, batches=grown, worker_size=4, checkpoint_seconds=0.0)
+    train(config, tmp_path / "whole")
+    assert cut(config, tmp_path / "cut", at, length=12 + 6 + 3 + 3)[0] == at + 1
+    assert torch.equal(weights(0), weights(2))
+    assert measured(tmp_path / "cut") == measured(tmp_path / "whole")
+    assert result(tmp_path / "cut") == result(tmp_path / "whole")
 
 
 LOOKS_AGAIN = """

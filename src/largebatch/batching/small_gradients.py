@@ -27,7 +27,7 @@ def discard_small_gradients(parameters: Tensor | Iterable[Tensor], keep: float =
     earlier stay, and at least one. NaN counts as the largest, so that it shows. Parameters
     without gradient are passed over. Nothing is read on the host.
 
-    Cost: a sort of each gradient, one after another, and the memory of the largest one's indices.
+    Cost: a selection in each gradient, one after another, and memory for the largest one's order.
 
     Args:
         parameters: those whose gradients are meant, or one.
@@ -73,11 +73,15 @@ def _check_whole(gradient: Tensor) -> None:
 def keep_largest(gradient: Tensor, keep: float) -> None:
     """Zero all but the largest share of one gradient, in place; see above."""
     size = gradient.numel()
-    # (1 - 0.9) * 10 is 0.9999999999999998: a share of whole elements drops them all.
-    dropped = min(math.floor((1 - keep) * size * (1 + 1e-12)), size - 1)
+    # 0.29 * 100 is 28.999999999999996, and 0.07 * 100 7.000000000000001: a share of whole elements.
+    dropped = size - max(1, math.ceil(keep * size * (1 - 1e-12)))
     if dropped <= 0:
         return
-    order = torch.sort(gradient.abs().flatten(), descending=True, stable=True).indices
-    small = torch.zeros_like(order, dtype=torch.bool)
-    small[order[size - dropped :]] = True
+    sizes = gradient.abs().flatten()
+    # The largest of those that go; NaN only where nothing else is left to go.
+    bound = sizes.topk(dropped, largest=False, sorted=False).values.max()
+    small = (sizes < bound) | (bound.isnan() & ~sizes.isnan())
+    equal = (sizes == bound) | (bound.isnan() & sizes.isnan())
+    from_the_end = equal.flip(0).cumsum(0).flip(0)
+    small |= equal & (from_the_end <= dropped - small.sum())
     gradient.masked_fill_(small.view(gradient.shape), 0.0)

@@ -27,12 +27,12 @@ def batches(config: RunConfig, plan: Plan, first: int) -> Iterator[tuple[int, Te
     inputs, targets = plan.split.train
     order, epoch_of_order = torch.empty(0), -1
     for step in range(first, plan.steps):
-        epoch, place = divmod(step, plan.steps_per_epoch)
+        epoch, place, size = plan.at(step)
         if epoch != epoch_of_order:
             shuffle = generator("cpu", config.seed, ORDER, epoch)
             order = torch.randperm(len(inputs), generator=shuffle).to(inputs.device)
             epoch_of_order = epoch
-        chosen = order[place * config.batch_size : (place + 1) * config.batch_size]
+        chosen = order[place : place + size]
         x, y = inputs[chosen], targets[chosen]
         if plan.augment is not None:
             x = plan.augment(x, generator(x.device, config.seed, AUGMENT, step))

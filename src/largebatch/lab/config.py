@@ -19,6 +19,7 @@ from .errors import InputError, nearest
 
 __all__ = [
     "FORMAT",
+    "BatchesConfig",
     "RunConfig",
     "ScheduleConfig",
     "check_seed",
@@ -56,16 +57,48 @@ class ScheduleConfig:
 
 
 @dataclass(frozen=True)
+class BatchesConfig:
+    """Batch sizes before the run's own, where the batch grows. Times in epochs.
+
+    Attributes:
+        sizes: the batch of each stage before the last, whose is ``batch_size``; none for a batch
+            that stays. The rate is the first one's, and so are the schedule's steps.
+        until: the epoch at which each of ``sizes`` ends.
+        rule: how the rate follows the batch: "kind" is the optimizer's usual rule, with all else
+            that goes with it; "none" leaves everything as it is.
+    """
+
+    sizes: tuple[int, ...] = ()
+    until: tuple[float, ...] = ()
+    rule: Literal["kind", "linear", "sqrt", "none"] = "kind"
+
+    def __post_init__(self) -> None:
+        """Check that stages and their ends go together."""
+        if len(self.sizes) != len(self.until):
+            raise InputError(
+                f"batches.sizes has {len(self.sizes)} stages and batches.until {len(self.until)} "
+                "ends: give each size the epoch at which it ends"
+            )
+        if any(size < 1 for size in self.sizes):
+            raise InputError(f"batches.sizes must be at least 1 each, got {list(self.sizes)}")
+        ends = (0.0, *self.until)
+        if any(not a < b < float("inf") for a, b in zip(ends, self.until, strict=False)):
+            raise InputError(f"batches.until must rise from above 0, got {list(self.until)}")
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """One run: what is trained on what, how, and from which seed.
 
     Attributes:
         task: a task of ours or ``package.module:factory``.
         method: an update rule, perturbation and options joined with ``+``.
-        batch_size: examples of an update, over all workers.
+        batch_size: examples of an update, over all workers; where the batch grows, at the end.
+        batches: the sizes before that, where the batch grows.
         worker_size: examples of one worker; the batch is shared by batch_size / worker_size.
         lr: peak learning rate.
-        alpha: width of the perturbation; None for methods without one.
+        alpha: the parameter that the method's name leaves open, for example a perturbation's
+            width; None for methods without one.
         momentum: of rules that have one.
         weight_decay: lambda, of rules that have one.
         epochs: passes over the training examples.
@@ -99,6 +132,7 @@ class RunConfig:
     epochs: int = 40
     updates: int | None = None
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    batches: BatchesConfig = field(default_factory=BatchesConfig)
     seed: int = 0
     split: Literal["test", "validation"] = "test"
     train_size: int | None = None
@@ -127,6 +161,14 @@ class RunConfig:
                 f"workers of worker_size={self.worker_size} cannot share batch_size="
                 f"{self.batch_size}: choose a worker_size that divides it"
             )
+        for size in self.batches.sizes:
+            if size % self.worker_size:
+                raise InputError(
+                    f"workers of worker_size={self.worker_size} cannot share a stage of {size}: "
+                    "choose a worker_size that divides all of batches.sizes"
+                )
+        if self.batches.sizes and self.updates is not None:
+            raise InputError("a batch that grows is counted in epochs: leave updates null")
         for name in ("lr", "momentum", "weight_decay", "alpha"):
             value = getattr(self, name)
             if value is not None and not 0 <= value < float("inf"):
@@ -137,8 +179,13 @@ class RunConfig:
 
     @property
     def count(self) -> int:
-        """Number of workers that share the batch."""
-        return self.batch_size // self.worker_size
+        """Number of workers that share the run's smallest batch."""
+        return self.smallest_batch // self.worker_size
+
+    @property
+    def smallest_batch(self) -> int:
+        """The smallest of the run's batches."""
+        return min((*self.batches.sizes, self.batch_size))
 
     def name(self) -> str:
         """A folder's name: readable, and different wherever the configuration is."""

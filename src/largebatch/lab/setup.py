@@ -12,15 +12,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.lr_scheduler import LRScheduler
 
 import largebatch as lb
 from largebatch import schedule as lr_schedule
+from largebatch.batching.plan import Planned
 from largebatch.schedule import Schedule
 from largebatch.seeding import key
 
 from .config import RunConfig, ScheduleConfig
 from .errors import InputError, nearest
+from .growth import growing, steps_of
 from .methods import LossFn, RunFacts, parse
 from .tasks import Data, Split, Task, resolve, split
 from .tasks import augment as augmentations
@@ -32,18 +34,60 @@ Augment = Callable[[Tensor, torch.Generator], Tensor]
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run will do: its task, examples and numbers of steps."""
+    """What a run will do: its task, examples and numbers of steps.
+
+    Attributes:
+        task: the problem.
+        split: its examples.
+        batch_size: of a step; where the batch grows, of the first.
+        steps_per_epoch: with that batch.
+        steps: of the whole run.
+        augment: what changes a batch's inputs.
+        grown: every step, where the batch grows.
+    """
 
     task: Task
     split: Split
+    batch_size: int
     steps_per_epoch: int
     steps: int
     augment: Augment | None
+    grown: tuple[Planned, ...] = ()
+
+    def at(self, step: int) -> tuple[int, int, int]:
+        """Epoch of a step, place of its first example in the epoch's order, and its size."""
+        if self.grown:
+            planned = self.grown[step]
+            return planned.position.epoch, planned.position.place, planned.size
+        epoch, place = divmod(step, self.steps_per_epoch)
+        return epoch, place * self.batch_size, self.batch_size
+
+    def epochs(self, done: int) -> float:
+        """Passes over the training examples that so many steps amount to."""
+        if not self.grown:
+            return done / self.steps_per_epoch
+        if done < len(self.grown):
+            return self.grown[done].position.epochs
+        return self.grown[-1].position.epoch + 1.0
+
+    def examples(self, done: int) -> int:
+        """Examples in so many steps."""
+        sizes = (planned.size for planned in self.grown[:done])
+        return sum(sizes) if self.grown else done * self.batch_size
+
+    def step_at(self, share: float) -> int:
+        """The first step after a share of the run's epochs."""
+        if not self.grown:
+            return max(1, round(share * self.steps))
+        ends = share * self.epochs(self.steps)
+        return next(i for i, each in enumerate(self.grown) if each.position.epochs >= ends)
 
     @property
-    def epochs(self) -> float:
-        """Passes over the training examples that the steps amount to."""
-        return self.steps / self.steps_per_epoch
+    def clock(self) -> int:
+        """Steps of the whole run as the rate's schedule counts them: of the first size."""
+        if not self.grown:
+            return self.steps
+        return self.steps_per_epoch * (self.grown[-1].position.epoch + 1)
 
 
 class Training(NamedTuple):
@@ -51,7 +95,7 @@ class Training(NamedTuple):
 
     model: nn.Module
     optimizers: tuple[Optimizer, ...]
-    schedulers: tuple[LambdaLR, ...]
+    schedulers: tuple[LRScheduler, ...]
     workers: lb.Workers
     loss: LossFn
 
@@ -70,16 +114,20 @@ def plan_run(config: RunConfig, data_dir: Path | None) -> Plan:
         InputError: a batch larger than the data, a device that is not there, an unknown part.
     """
     method = parse(config.method)
-    perturb = method.built(config.alpha, RunFacts(config.seed, steps=1)).perturb
+    perturb = method.built(config.alpha, RunFacts(config.seed, lambda share: 1)).perturb
     if perturb is not None and config.count < perturb.least_workers:
         raise InputError(
-            f"method {config.method!r} needs at least {perturb.least_workers} workers, "
-            f"batch_size={config.batch_size} over worker_size={config.worker_size} gives "
-            f"{config.count}: choose a smaller worker_size"
+            f"method {config.method!r} needs at least {perturb.least_workers} workers, a batch of "
+            f"{config.smallest_batch} over worker_size={config.worker_size} gives {config.count}: "
+            "choose a smaller worker_size"
         )
     if method.longer and config.updates is None:
         raise InputError(
             f"method {config.method!r} trains for a number of updates of its own: set updates"
+        )
+    if method.grow and not config.batches.sizes:
+        raise InputError(
+            f"method {config.method!r} has a batch that grows: set batches.sizes and batches.until"
         )
     _check_device(config.device)
     task, data = load_task(config.task, data_dir)
@@ -96,16 +144,20 @@ def plan_run(config: RunConfig, data_dir: Path | None) -> Plan:
             f"{config.count} workers cannot share an epoch's last batch of {rest} examples: "
             "choose another worker_size, or drop_last=true"
         )
+    found = Split(_to(found.train, config.device), _to(found.held_out, config.device))
+    augment = _augment(config.augment, task)
+    if config.batches.sizes:
+        grown, first = steps_of(config, examples), config.batches.sizes[0]
+        return Plan(task, found, first, examples // first, len(grown), augment, grown)
     per_epoch = whole + (0 if config.drop_last or not rest else 1)
     steps = config.updates if config.updates is not None else config.epochs * per_epoch
-    found = Split(_to(found.train, config.device), _to(found.held_out, config.device))
-    return Plan(task, found, per_epoch, steps, _augment(config.augment, task))
+    return Plan(task, found, config.batch_size, per_epoch, steps, augment)
 
 
 def make_training(config: RunConfig, plan: Plan) -> Training:
     """Model, optimizers with a scheduler each, and workers, freshly initialized from the seed."""
     method = parse(config.method)
-    parts = method.built(config.alpha, RunFacts(config.seed, plan.steps))
+    parts = method.built(config.alpha, RunFacts(config.seed, plan.step_at))
     loss = plan.task.loss if parts.loss is None else parts.loss(losses_of(plan.task))
     torch.manual_seed(key(config.seed))
     # On a CPU convolutions run up to twice as fast with channels last (measured on MNIST).
@@ -117,7 +169,6 @@ def make_training(config: RunConfig, plan: Plan) -> Training:
             model.parameters(), config.lr, config.momentum, config.weight_decay
         )
         schedule = make_schedule(config.schedule, plan)
-        schedulers = tuple(lr_schedule.lr_scheduler(each, schedule) for each in optimizers)
         workers = lb.Workers(
             model,
             optimizers,
@@ -125,9 +176,18 @@ def make_training(config: RunConfig, plan: Plan) -> Training:
             count=config.count,
             gradient_noise=parts.noise,
         )
+        schedulers: list[LRScheduler] = []
+        for optimizer in optimizers:
+            scheduler = lr_schedule.lr_scheduler(optimizer, schedule)
+            if plan.grown:
+                counts = None if schedulers else workers  # one of them tells the workers
+                data = len(plan.split.train[0])
+                schedulers.append(growing(config, optimizer, scheduler, counts, data))
+            else:
+                schedulers.append(scheduler)
     except (TypeError, ValueError) as error:
         raise InputError(f"method {config.method!r} on task {config.task!r}: {error}") from error
-    return Training(model, optimizers, schedulers, workers, loss)
+    return Training(model, optimizers, tuple(schedulers), workers, loss)
 
 
 def losses_of(task: Task) -> LossFn:
@@ -155,9 +215,9 @@ def make_schedule(config: ScheduleConfig, plan: Plan) -> Schedule:
 
     shapes: dict[str, Callable[[], Schedule]] = {
         "constant": lr_schedule.Constant,
-        "linear": lambda: lr_schedule.Linear(plan.steps),
-        "polynomial": lambda: lr_schedule.Polynomial(plan.steps, config.power),
-        "cosine": lambda: lr_schedule.Cosine(plan.steps, per=per_epoch if config.hold_epoch else 1),
+        "linear": lambda: lr_schedule.Linear(plan.clock),
+        "polynomial": lambda: lr_schedule.Polynomial(plan.clock, config.power),
+        "cosine": lambda: lr_schedule.Cosine(plan.clock, per=per_epoch if config.hold_epoch else 1),
         "multistep": lambda: lr_schedule.MultiStep(
             tuple(in_steps(m) for m in config.milestones), config.factor
         ),

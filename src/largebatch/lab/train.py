@@ -18,7 +18,7 @@ from .environment import environment
 from .evaluate import evaluate
 from .meter import Meter
 from .records import RunFolder
-from .setup import make_training, plan_run
+from .setup import Plan, make_training, plan_run
 
 __all__ = ["Progress", "train"]
 
@@ -76,7 +76,7 @@ def train(
             scheduler.step()
         meter.add(loss, workers.offset_to_weight_norm)
 
-        done, epoch = step + 1, (step + 1) / plan.steps_per_epoch
+        done, epoch = step + 1, plan.epochs(step + 1)
         if meter.record_due(done):
             row = meter.take()
             folder.write("train", step=done, epoch=epoch, lr=rate, **row)
@@ -93,15 +93,14 @@ def train(
             saved = time.monotonic()
         progress(done, plan.steps)
 
-    result = _result(folder, plan.task.metric, config, done, meter.seconds, score)
+    result = _result(folder, plan, done, meter.seconds, score)
     folder.finish(result)
     return result
 
 
 def _result(
     folder: RunFolder,
-    metric: str,
-    config: RunConfig,
+    plan: Plan,
     updates: int,
     seconds: float,
     score: dict[str, float],
@@ -111,11 +110,12 @@ def _result(
     ended = rows[-1]["loss"] is not None and math.isfinite(score.get("loss", math.nan))
     return {
         "status": "done" if ended else "diverged",
-        "metric": metric,
-        "value": score[metric] if ended else None,
+        "metric": plan.task.metric,
+        "value": score[plan.task.metric] if ended else None,
         "loss": score["loss"] if ended else None,
         "updates": updates,
-        "examples": updates * config.batch_size,
+        "examples": plan.examples(updates),
+        "epochs": plan.epochs(updates),
         "seconds": seconds,
         "offset_to_weight_norm": sum(ratios) / len(ratios) if ratios else None,
     }

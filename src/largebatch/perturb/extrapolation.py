@@ -87,4 +87,4 @@ class Extrapolation(Perturbation):
         return [h.to(w.dtype) * -self.inner_lr for w, h in pairs]
 
     def _noise(self, weight: Tensor, step: int, worker: int, place: int) -> Tensor:
-        return normal(weight, self.seed, step, worker, place) * -self.inner_lr
+        return normal(weight, self.seed, step, worker, place).mul_(-self.inner_lr)

@@ -105,7 +105,7 @@ class MatchedNoise(Perturbation):
             rows = self._rows(offset)
             draw = partial(self._draw_order, rows, point.step, place)
             order, signs = point.once((self, "order", place), draw)
-            made.append((rows.gather(1, order) * signs).view(offset.shape))
+            made.append(rows.gather(1, order).mul_(signs).view(offset.shape))
         return made
 
     def _draw_order(self, rows: Tensor, step: int, place: int) -> tuple[Tensor, Tensor]:
@@ -129,9 +129,9 @@ class MatchedNoise(Perturbation):
                 continue
             draw = partial(self._mean_draw, weight, point, place)
             mean, spread = point.once((self, "draws", place), draw)
-            rows = self._rows(_drawn(weight, self.seed, point.step, worker, place) - mean)
+            drawn = _drawn(weight, self.seed, point.step, worker, place).sub_(mean)
             factor = torch.where(spread > 0, size / spread, torch.zeros_like(size))
-            made.append((rows * factor).view(weight.shape).to(weight.dtype))
+            made.append(self._rows(drawn).mul_(factor).view(weight.shape).to(weight.dtype))
         return made
 
     def _sizes(self, point: Point) -> list[Tensor | None]:
@@ -156,7 +156,7 @@ class MatchedNoise(Perturbation):
             drawn = _drawn(weight, self.seed, point.step, worker, place)
             before = drawn - mean
             mean += before / (worker + 1)
-            squares += self._rows(before * (drawn - mean)).sum(1, keepdim=True)
+            squares += self._rows(before.mul_(drawn.sub_(mean))).sum(1, keepdim=True)
         return mean, (squares / point.workers).sqrt()
 
     def _squares(self, tensor: Tensor) -> Tensor:

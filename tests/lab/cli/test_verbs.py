@@ -97,18 +97,32 @@ def test_options_and_settings_reach_the_configuration(cli, tiny, tmp_path):
 def test_a_full_batch_is_all_training_examples_of_the_split(
     cli, tiny, tmp_path, split, examples, worker_size
 ):
-    cli("train", "--task", tiny, *RUN, "--set", f"split={split}", "--batch", "full", "--out", "a")
+    run = ["--task", tiny, "--scale", "smoke", "--set", f"split={split}", "--batch", "full"]
+    cli("train", *run, "--out", "a")
     config = json.loads((tmp_path / "a" / "config.json").read_text())
     assert (config["batch_size"], config["worker_size"]) == (examples, worker_size)
     assert json.loads((tmp_path / "a" / "result.json").read_text())["updates"] == 2  # epochs
+    cli("train", *run, "--set", "worker_size=4", "--out", "b")
+    assert json.loads((tmp_path / "b" / "config.json").read_text())["worker_size"] == 4
 
 
-def test_a_batch_given_keeps_the_workers_size_where_it_can(cli, tiny, tmp_path):
-    for out, worker_size in (("a", 8), ("b", 32)):  # shared out, or one worker for all
-        sets = ["--set", "batch_size=32", "--set", f"worker_size={worker_size}"]
-        cli("train", "--task", tiny, *sets, "--scale", "smoke", "--batch", 16, "--out", out)
-    found = [json.loads((tmp_path / out / "config.json").read_text()) for out in "ab"]
-    assert [(c["batch_size"], c["worker_size"]) for c in found] == [(16, 8), (16, 16)]
+@pytest.mark.parametrize(("before", "given", "after"), [(8, None, 8), (32, None, 16), (32, 4, 4)])
+def test_a_batch_given_keeps_the_workers_size_where_it_can(
+    cli, tiny, tmp_path, before, given, after
+):
+    (tmp_path / "config.json").write_text(
+        json.dumps({"task": tiny, "batch_size": 32, "worker_size": before, "epochs": 1})
+    )
+    sets = [] if given is None else ["--set", f"worker_size={given}"]
+    cli("train", "--config", "config.json", *sets, "--batch", 16, "--out", "a")
+    found = json.loads((tmp_path / "a" / "config.json").read_text())
+    assert (found["batch_size"], found["worker_size"]) == (16, after)
+
+
+def test_a_batch_is_said_once(cli, tiny):
+    code, _, err = cli("train", "--task", tiny, "--set", "batch_size=32", "--batch", 16)
+    assert code == 2
+    assert "--batch and --set batch_size both say" in err
 
 
 @pytest.mark.parametrize("batch", ["0", "-1", "half", "1.5"])

@@ -7,6 +7,7 @@ from largebatch.lab.cli.main import build_parser
 from largebatch.lab.compare import question_for
 from largebatch.lab.compare.command import OPTIONS, command
 from largebatch.lab.compare.question import METHODS, SCALES
+from largebatch.lab.config import BatchesConfig
 from largebatch.lab.errors import InputError
 
 
@@ -45,6 +46,18 @@ def test_longer_has_the_references_number_of_updates():
 def test_longer_than_itself_is_left_out():
     asked = question_for("digits", methods=("msgd+longer",), batch_sizes=(64,))
     assert list(asked.pairs()) == [("msgd", 64)]
+
+
+def test_a_batch_grows_from_the_small_one_to_its_own():
+    asked = question_for("digits", methods=("msgd+grow",), batch_sizes=(32, 64, 256))
+    assert list(asked.pairs())[1:] == [("msgd", 32), ("msgd", 256), ("msgd+grow", 256)]
+    for split in ("test", "validation"):
+        grown = asked.run(("msgd+grow", 256), split, 1000)
+        assert (grown.batch_size, grown.batches.sizes) == (256, (64, 128))
+        assert grown.batches.until == pytest.approx((40 / 3, 80 / 3))
+        assert grown.updates is None
+        assert grown.schedule == asked.run(("msgd", 256), split, 1000).schedule
+    assert asked.run(("msgd", 256), "test", 1000).batches == BatchesConfig()
 
 
 def test_tuning_and_final_seeds_are_distinct():

@@ -6,17 +6,18 @@ import largebatch as lb
 from largebatch.lab.errors import InputError
 from largebatch.lab.methods import NOISES, PERTURBATIONS, RULES, RunFacts, parse
 
-RUN = RunFacts(seed=5, steps=400)
+RUN = RunFacts(seed=5, step_at=lambda share: round(400 * share))
 
 
 @pytest.mark.parametrize("rule", [*RULES, "torch.optim:NAdam", "torch.optim:SGD"])
 @pytest.mark.parametrize("perturb", [None, *PERTURBATIONS])
-@pytest.mark.parametrize("longer", [False, True])
-def test_every_join_in_any_order(rule, perturb, longer):
-    parts = [part for part in (rule, perturb, "longer" if longer else None) if part]
+@pytest.mark.parametrize("option", [None, "longer", "grow"])
+def test_every_join_in_any_order(rule, perturb, option):
+    parts = [part for part in (rule, perturb, option) if part]
     for name in ("+".join(parts), "+".join(reversed(parts))):
         found = parse(name)
-        assert (found.id, found.rule.name, found.longer) == (name, rule, longer)
+        assert (found.id, found.rule.name) == (name, rule)
+        assert (found.longer, found.grow) == (option == "longer", option == "grow")
         assert (found.perturb.name if found.perturb else None) == perturb
 
 
@@ -57,6 +58,11 @@ def test_alpha_goes_with_a_part_and_with_nothing_else():
             parse(name).built(0.1, RUN)
 
 
+def test_an_alpha_has_the_bounds_of_a_fixed_parameter():
+    with pytest.raises(InputError, match=r"'hard': discard can be 0.9 at most, got 0.95"):
+        parse("hard").built(0.95, RUN)
+
+
 def test_a_switch_is_at_three_quarters_of_the_run():
     assert parse("gnc-rnc").built(0.2, RUN).perturb.at_step == 300
 
@@ -74,10 +80,12 @@ def test_a_switch_is_at_three_quarters_of_the_run():
         ("gnc=1+rnc=1", "joins two of a kind"),
         ("agn+agn-weights", "joins two of a kind"),
         ("hard+sharp=0.5", "joins two of a kind"),
+        ("msgd+longer+grow", "has both 'longer' and 'grow'"),
         ("gnc+agn", "leaves 2 parameters open (alpha of gnc, eta of agn)"),
         ("gnc+agn", "fix all but one, as in agn=0.01"),
         ("sngm=0.1", "'sngm' in method 'sngm=0.1' has no parameter to fix"),
         ("gnc=much", "gnc='much' in method 'gnc=much': alpha must be a finite number of 0 or more"),
+        ("gnc=1_0", "gnc='1_0' in method 'gnc=1_0': alpha must be a finite number"),
         ("gnc=inf", "alpha must be a finite number"),
         ("sam=-1", "rho must be a finite number"),
         ("hard=0.95", "discard must be a finite number of 0 or more and at most 0.9"),

@@ -125,6 +125,16 @@ def test_the_table_says_who_and_what_in_a_line_each():
         assert "+" not in name
 
 
+def test_a_sharper_loss_is_cross_entropys(config):
+    of = LOSSES["sharp"].build(0.5, None)
+    task = resolve(config.task)
+    outputs, targets = torch.randn(5, 2), torch.tensor([0, 1, 1, 0, 1])
+    sharper = of(losses_of(task))(outputs, targets)
+    assert sharper == pytest.approx(task.loss(2 * outputs, targets).item())
+    with pytest.raises(ValueError, match="whose loss is cross entropy"):
+        of(lambda outputs, targets: (outputs[:, 0] - targets).square())
+
+
 def test_a_temperature_has_bounds():
     with pytest.raises(ValueError, match="above 0 and at most 1, got 0"):
         LOSSES["sharp"].build(0.0, None)

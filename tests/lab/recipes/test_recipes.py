@@ -23,14 +23,15 @@ def plan_without_data(config):
     whole, rest = divmod(EXAMPLES[config.task], config.batch_size)
     per_epoch = whole + bool(rest and not config.drop_last)
     none = torch.zeros(1, 2), torch.zeros(1).long()
-    return Plan(task, Split(none, none), per_epoch, config.epochs * per_epoch, None)
+    steps = config.epochs * per_epoch
+    return Plan(task, Split(none, none), config.batch_size, per_epoch, steps, None)
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_can_start(name):
     config = recipe(name)
     assert config.task in names()
-    parse(config.method).built(config.alpha, RunFacts(seed=0, steps=1))
+    parse(config.method).built(config.alpha, RunFacts(seed=0, step_at=lambda share: 1))
     plan = plan_without_data(config)
     schedule = make_schedule(config.schedule, plan)
     rates = [schedule(step) for step in range(plan.steps)]

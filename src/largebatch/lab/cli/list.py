@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from ..methods import LONGER, LOSSES, NOISES, PERTURBATIONS, RULES, Part, Rule
+from ..methods import GROW, LONGER, LOSSES, NOISES, PERTURBATIONS, RULES, Part, Rule
 from ..recipes import RECIPES
 from ..tasks import names, resolve
 
@@ -117,7 +117,10 @@ def _tasks() -> dict[str, str]:
 
 
 def _options() -> dict[str, str]:
-    return {LONGER: "as many updates as the small-batch reference (compare only)"}
+    return {
+        LONGER: "as many updates as the small-batch reference (compare only)",
+        GROW: "a batch that doubles at even intervals from the small one to its own (compare only)",
+    }
 
 
 def _recipes() -> dict[str, str]:

@@ -74,14 +74,20 @@ def _config(options: argparse.Namespace) -> RunConfig:
     config = replace(config, epochs=min(epochs, config.epochs))
     given = {k: getattr(options, k) for k in ("task", "seed", "device")}
     config = replace(config, **{k: v for k, v in given.items() if v is not None})
-    config = override(config, dict(map(_pair, options.sets)))
-    if options.batch is None:
-        return config
+    sets = dict(map(_pair, options.sets))
+    return override(config, sets) if options.batch is None else _sized(config, sets, options)
+
+
+def _sized(config: RunConfig, sets: dict[str, str], options: argparse.Namespace) -> RunConfig:
+    """The configuration with the batch asked for, and with all else that is set."""
+    if "batch_size" in sets:
+        raise InputError("--batch and --set batch_size both say how large the batch is: give one")
     if options.batch == FULL:
-        return full_batch(config, data_dir(options))
-    alone = config.worker_size == config.batch_size  # one worker has all, and goes on having it
-    worker_size = options.batch if alone else config.worker_size
-    return replace(config, batch_size=options.batch, worker_size=worker_size)
+        given = {key: sets.pop(key) for key in ("worker_size",) if key in sets}
+        return override(full_batch(override(config, sets), data_dir(options)), given)
+    if config.worker_size == config.batch_size:  # one worker has all, and goes on having it
+        sets = {"worker_size": str(options.batch), **sets}
+    return override(config, {**sets, "batch_size": str(options.batch)})
 
 
 def _batch(text: str) -> int | str:

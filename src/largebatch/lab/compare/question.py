@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-from ..config import RunConfig, ScheduleConfig, check_seed
+from ..config import BatchesConfig, RunConfig, ScheduleConfig, check_seed
 from ..errors import InputError
+from ..growth import doubling
 from ..methods import parse
 from ..tasks import Task, resolve
 
@@ -98,7 +99,7 @@ class Question:
     scale: str = "short"
     device: str = "cpu"
     threads: int = 1
-    format: int = 2  # 2: runs have refresh_every, so that those of a folder of 1 have other names
+    format: int = 3  # runs have batches, so that those of a folder of less have other names
 
     def __post_init__(self) -> None:
         """Check what needs no data."""
@@ -120,8 +121,10 @@ class Question:
         yield reference
         for batch in self.batch_sizes:
             for method in self.methods:
-                longer_than_itself = parse(method).longer and batch == self.small_batch
-                if (method, batch) != reference and not longer_than_itself:
+                asked = parse(method)
+                longer_than_itself = asked.longer and batch == self.small_batch
+                cannot_grow = asked.grow and batch <= self.small_batch
+                if (method, batch) != reference and not longer_than_itself and not cannot_grow:
                     yield method, batch
 
     def run(self, pair: Pair, split: Literal["test", "validation"], examples: int) -> RunConfig:
@@ -130,7 +133,8 @@ class Question:
         tuning = split == "validation"
         epochs = self.tuning_epochs if tuning else self.epochs
         updates = None
-        if parse(method).longer:
+        asked = parse(method)
+        if asked.longer:
             updates = epochs * (examples // self.small_batch)
         horizon = epochs if updates is None else updates / max(1, examples // batch)
         return RunConfig(
@@ -142,6 +146,7 @@ class Question:
             weight_decay=self.weight_decay,
             epochs=epochs,
             updates=updates,
+            batches=doubling(self.small_batch, batch, epochs) if asked.grow else BatchesConfig(),
             schedule=ScheduleConfig(kind="cosine", warmup_epochs=self.warmup * horizon),
             split=split,
             train_size=self.train_size,

@@ -89,17 +89,17 @@ def _final(setting: Setting, runs: _Runs, choices: Sequence[Choice]) -> list[dic
         for seed in setting.question.seeds
     ]
     results = runs("final", "Final runs", configs)
-    return [_row(setting, c, r) for c, r in zip(configs, results, strict=True)]
+    return [_row(c, r) for c, r in zip(configs, results, strict=True)]
 
 
-def _row(setting: Setting, config: RunConfig, result: Result) -> dict[str, Any]:
+def _row(config: RunConfig, result: Result) -> dict[str, Any]:
     return {
         "task": config.task,
         "method": config.method,
         "batch_size": config.batch_size,
         "lr": config.lr,
         "seed": config.seed,
-        "epochs": result["updates"] / setting.steps_per_epoch(config),
+        "epochs": result["epochs"],
         "metric": result["metric"],
         "value": result["value"],
         "seconds": result["seconds"],

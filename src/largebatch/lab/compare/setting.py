@@ -59,7 +59,7 @@ class Setting:
     def config(self, pair: Pair, trial: Trial, seed: int, on: Split) -> RunConfig:
         """The configuration of one run."""
         config = self.question.run(pair, on, self.examples[on])
-        if not parse(pair[0]).by_worker and not self.coupled:
+        if not parse(pair[0]).by_worker and not self.coupled and not config.batches.sizes:
             # Without batch norm nothing couples a worker's examples, so that workers of a method
             # that takes them together give the batch's own mean: fewer, larger ones are the same
             # method, faster.

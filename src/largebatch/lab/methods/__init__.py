@@ -10,11 +10,12 @@ line in the table of ``rules.py``, ``perturbations.py``, ``noises.py`` or ``loss
 from .kinds import LossFn, Method, Part, Rule, RunFacts
 from .losses import LOSSES
 from .noises import NOISES
-from .parsing import LONGER, PARTS, parse
+from .parsing import GROW, LONGER, PARTS, parse
 from .perturbations import PERTURBATIONS
 from .rules import RULES
 
 __all__ = [
+    "GROW",
     "LONGER",
     "LOSSES",
     "NOISES",

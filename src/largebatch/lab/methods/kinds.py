@@ -115,11 +115,11 @@ class RunFacts(NamedTuple):
 
     Attributes:
         seed: of its random numbers.
-        steps: of the whole run.
+        step_at: from a share of the run's epochs to the first step after it.
     """
 
     seed: int
-    steps: int
+    step_at: Callable[[float], int]
 
 
 LossFn = Callable[[Tensor, Tensor], Tensor]
@@ -144,6 +144,7 @@ class Method:
         loss: what it descends in place of the mean loss, or None.
         fixed: the values of parameters that the name fixes, by the part's name.
         longer: trained for the small-batch reference's number of updates.
+        grow: trained with a batch that doubles from the small-batch reference's to its own.
     """
 
     id: str
@@ -153,6 +154,7 @@ class Method:
     loss: Loss | None = None
     fixed: Mapping[str, float] = field(default_factory=dict)
     longer: bool = False
+    grow: bool = False
 
     @property
     def parts(self) -> list[Part[Any]]:
@@ -183,9 +185,12 @@ class Method:
             raise InputError(f"method {self.id!r} {need}, got alpha={alpha}")
 
         def make(part: Part[T] | None) -> T | None:
-            return (
-                None if part is None else part.build(self.fixed.get(part.name, alpha or 0.0), run)
-            )
+            if part is None:
+                return None
+            value = self.fixed.get(part.name, alpha or 0.0)
+            if value > part.most:
+                raise ValueError(f"{part.parameter} can be {part.most:g} at most, got {value:g}")
+            return part.build(value, run)
 
         try:
             return Built(make(self.perturb), make(self.noise), make(self.loss))

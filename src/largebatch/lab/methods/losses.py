@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from torch.nn import functional
+
 from largebatch.batching import hard_examples
 
 from .kinds import Loss, LossFn, LossOf, Part, RunFacts
@@ -21,6 +23,8 @@ def _sharp(temperature: float, run: RunFacts) -> LossOf:
         raise ValueError(f"sharp needs a temperature above 0 and at most 1, got {temperature:g}")
 
     def of(losses: LossFn) -> LossFn:
+        if getattr(losses, "func", None) is not functional.cross_entropy:
+            raise ValueError("sharp needs a task whose loss is cross entropy: it divides logits")
         return lambda outputs, targets: losses(outputs / temperature, targets).mean()
 
     return of
@@ -29,7 +33,7 @@ def _sharp(temperature: float, run: RunFacts) -> LossOf:
 _FOUND: tuple[Loss, ...] = (
     Part(
         "hard",
-        "without the smallest losses of each worker's examples",
+        "without the smallest losses of each worker's examples, throughout the run",
         "Gao and Zhong 2020, Sec. 3.1",
         _hard,
         0.3,

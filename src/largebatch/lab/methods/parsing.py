@@ -15,9 +15,10 @@ from .noises import NOISES
 from .perturbations import PERTURBATIONS
 from .rules import RULES
 
-__all__ = ["LONGER", "PARTS", "parse"]
+__all__ = ["GROW", "LONGER", "PARTS", "parse"]
 
 LONGER = "longer"
+GROW = "grow"
 PARTS: Mapping[str, Part[Any]] = {**PERTURBATIONS, **NOISES, **LOSSES}
 
 
@@ -29,6 +30,7 @@ class _Found:
     losses: list[Loss] = field(default_factory=list)
     fixed: dict[str, float] = field(default_factory=dict)
     longer: bool = False
+    grow: bool = False
 
 
 def parse(name: str) -> Method:
@@ -60,8 +62,9 @@ def parse(name: str) -> Method:
         next(iter(found.losses), None),
         found.fixed,
         found.longer,
+        found.grow,
     )
-    _check_free(method)
+    _check(method)
     return method
 
 
@@ -79,10 +82,12 @@ def _sort(found: _Found, text: str, name: str) -> None:
         found.rules.append(RULES[part])
     elif part == LONGER:
         found.longer = True
+    elif part == GROW:
+        found.grow = True
     elif ":" in part:
         found.rules.append(foreign(part))
     else:
-        known = [*RULES, *PARTS, LONGER]
+        known = [*RULES, *PARTS, LONGER, GROW]
         raise InputError(
             f"unknown method {part!r} in {name!r}: {nearest(part, known)} "
             "(or package.module:Class for any torch optimizer)"
@@ -95,7 +100,7 @@ def _number(part: str, text: str, name: str) -> float:
             f"{part!r} in method {name!r} has no parameter to fix: {nearest(part, PARTS)}"
         )
     try:
-        value = float(text)
+        value = math.nan if "_" in text else float(text)
     except ValueError:
         value = math.nan
     if not (0 <= value <= PARTS[part].most and math.isfinite(value)):
@@ -110,8 +115,13 @@ def _at_most(part: Part[Any]) -> str:
     return f" and at most {part.most:g}" if math.isfinite(part.most) else ""
 
 
-def _check_free(method: Method) -> None:
-    """Refuse a name that leaves more than one parameter open."""
+def _check(method: Method) -> None:
+    """Refuse a name that leaves more than one parameter open, or has two lengths of a run."""
+    if method.longer and method.grow:
+        raise InputError(
+            f"method {method.id!r} has both {LONGER!r} and {GROW!r}: a batch that grows is counted "
+            "in epochs, not in updates; leave one out"
+        )
     free = [part for part in method.parts if part.name not in method.fixed]
     if len(free) > 1:
         which = ", ".join(f"{part.parameter} of {part.name}" for part in free)

@@ -15,7 +15,7 @@ __all__ = ["PERTURBATIONS"]
 GNC_REACH, RNC_REACH = 0.04, 0.15
 """Centres of alpha times the rate: what an offset goes with."""
 SWITCH = 0.75
-"""Share of the run after which ``gnc-rnc`` takes random noise: epoch 120 of 160 in the source."""
+"""Share of the run's epochs after which ``gnc-rnc`` takes random noise: its source's 120 of 160."""
 EIGENPAIRS = 3
 PRODUCT = 2.1
 """Time of a Hessian product over a gradient's: a refresh of ``cblr`` by differences in
@@ -25,7 +25,7 @@ benchmarks/results/curvature_cost.json, which is one product."""
 def _switch(alpha: float, run: RunFacts) -> lb.Switch:
     # RNC has an alpha of its own in the source; one tuned parameter has to do for both here.
     then = lb.RNC(alpha * RNC_REACH / GNC_REACH, seed=run.seed)
-    return lb.Switch(lb.GNC(alpha), then, at_step=max(1, round(SWITCH * run.steps)))
+    return lb.Switch(lb.GNC(alpha), then, at_step=run.step_at(SWITCH))
 
 
 def _extrapolation(
