@@ -1,5 +1,8 @@
 """What a schedule refuses before anything is written."""
 
+import copy
+import pickle
+
 import pytest
 import torch
 from torch.optim import lr_scheduler as torchs
@@ -71,3 +74,34 @@ def test_a_noise_scale_of_several_numbers_is_refused():
     schedule = BatchSizeSchedule(optimizer(), COURSE, base_batch=8)
     with pytest.raises(ValueError, match=r"got a tensor of shape \(3,\): average it first"):
         schedule.observe(torch.ones(3))
+
+
+def test_a_second_schedule_of_one_optimizer_is_refused_unless_the_first_is_gone():
+    opt = optimizer()
+    before = set(vars(opt)), set(opt.param_groups[0])
+    first = BatchSizeSchedule(opt, Stages({0: 32}, "steps"), base_batch=8)
+    with pytest.raises(ValueError, match="this SGD has a BatchSizeSchedule already"):
+        BatchSizeSchedule(opt, Stages({0: 32}, "steps"), base_batch=8)
+    assert opt.param_groups[0]["lr"] == 0.4
+    first.step()
+    assert (set(vars(opt)), set(opt.param_groups[0])) == before
+    for each in (copy.deepcopy(opt), pickle.loads(pickle.dumps(opt))):  # which have no schedule
+        BatchSizeSchedule(each, Stages({0: 8}, "steps"), base_batch=8)
+    del first
+    BatchSizeSchedule(opt, COURSE, base_batch=8)
+
+
+def test_a_schedule_that_was_refused_does_not_stand_in_the_way():
+    opt = optimizer()
+    with pytest.raises(ValueError, match=r"got 0\.0 of kappa") as refused:
+        BatchSizeSchedule(opt, COURSE, base_batch=4, rule=lambda kappa: 0.0)
+    BatchSizeSchedule(opt, COURSE, base_batch=4)
+    assert refused.tb  # which keeps the first alive
+
+
+@pytest.mark.parametrize("scale", ["70", None, True, [70.0]])
+def test_a_noise_scale_that_is_no_number_is_refused(scale):
+    schedule = BatchSizeSchedule(optimizer(), COURSE, base_batch=8)
+    with pytest.raises(TypeError, match=r"noise_scale must be a number or a tensor of one, got"):
+        schedule.observe(scale)
+    assert schedule.state_dict()["noise_scale"] is None

@@ -2,7 +2,7 @@
 
 import pytest
 
-from largebatch.batching import Position, Ramp, Stages
+from largebatch.batching import FollowNoise, Position, Ramp, Stages
 
 
 def at(course, **position):
@@ -59,6 +59,7 @@ def test_a_ramp_without_height_is_constant():
         (lambda: Stages({1: 8}, "steps"), "stages must begin at 0, got the first at 1"),
         (lambda: Stages({}, "steps"), "stages must begin at 0, got none"),
         (lambda: Stages({0: 8.0}, "steps"), "size must be a whole number of at least 1, got 8.0"),
+        (lambda: Stages({0: 8, "5": 16}, "steps"), "moment must be a number, got '5'"),
         (lambda: Stages({0: 8}, "epoch"), "key must be one of 'examples', .* got 'epoch'"),
         (lambda: Stages({0: 8}, "tokens"), "key='tokens' needs tokens_per_example"),
         (lambda: Stages({0: 8}, "tokens", 0), "tokens_per_example must be .* got 0"),
@@ -80,3 +81,42 @@ def test_epochs_without_the_length_of_the_data_say_what_is_missing():
     assert at(course) == 8
     with pytest.raises(RuntimeError, match=r"call schedule.sampler\(len\(data\)\)"):
         at(course, step=1, examples=8)
+
+
+def test_courses_that_are_equal_have_one_text():
+    pairs = [
+        (Stages({0: 1, 2: 4}, "epochs"), Stages({0.0: 1, 2.0: 4}, "epochs")),
+        (Ramp(8, 16, 8, over=90), Ramp(8, 16, 8, over=90.0)),
+        (FollowNoise(8, 16, 5, multiple=1), FollowNoise(8, 16, 5)),
+    ]
+    for one, other in pairs:
+        assert one == other
+        assert repr(one) == repr(other)
+
+
+@pytest.mark.parametrize(
+    ("every", "length", "places"), [(0.1, 100, (10, 20, 30)), (2 / 3, 300, (200, 400, 600))]
+)
+def test_doubling_by_a_fraction_begins_each_stage_with_its_step(every, length, places):
+    course = Stages.doubling(8, 64, every=every, key="epochs")
+    for place, before, after in zip(places, (8, 16, 32), (16, 32, 64), strict=True):
+        sizes = []
+        for n in (place - 1, place):
+            epoch, rest = divmod(n, length)
+            sizes.append(at(course, epoch=epoch, place=rest, length=length))
+        assert sizes == [before, after], place
+
+
+def test_a_fraction_of_an_epoch_is_met_in_every_epoch():
+    for epoch in range(60):
+        for place in range(1, 100):
+            course = Stages({0: 8, float(f"{epoch}.{place:02d}"): 16}, "epochs")
+            assert at(course, epoch=epoch, place=place, length=100) == 16
+            assert at(course, epoch=epoch, place=place - 1, length=100) == 8
+
+
+def test_whole_moments_are_never_rounded():
+    far = 123_456_789_012_345
+    course = Stages({0: 8, far: 16}, "examples")
+    assert [at(course, examples=n) for n in (far - 1, far)] == [8, 16]
+    assert Stages.doubling(8, 16, every=far, key="examples").stages == ((0, 8), (far, 16))

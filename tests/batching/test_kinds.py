@@ -30,7 +30,6 @@ EPS = {"eps": 1e-6 / 2}
 ADAM = {"betas": (0.9, 0.99), "eps": 1e-6}
 EXPECTED = {
     "SGD": ({"momentum": 0.9}, {"lr": LR * 4, "momentum": 0.9, "weight_decay": LAMBDA}),
-    "ASGD": ({}, {"lr": LR * 4, "weight_decay": LAMBDA, "alpha": 0.75}),
     "Adam": (ADAM, SQRT | BETAS | EPS | {"weight_decay": LAMBDA}),
     "AdamW": (ADAM, SQRT | BETAS | EPS | DECOUPLED),
     "NAdam": (ADAM | {"decoupled_weight_decay": True}, SQRT | BETAS | EPS | DECOUPLED),
@@ -43,7 +42,7 @@ EXPECTED = {
     "Adafactor": ({"beta2_decay": -0.8}, SQRT | DECOUPLED | {"beta2_decay": -0.8}),
     "Muon": ({"momentum": 0.95}, SQRT | DECOUPLED | {"momentum": 0.95**4}),
 }
-UNRULED = {"Adagrad", "Adadelta", "Rprop", "LBFGS"}
+UNRULED = {"ASGD", "Adagrad", "Adadelta", "Rprop", "LBFGS"}
 
 
 @pytest.mark.parametrize("name", EXPECTED)

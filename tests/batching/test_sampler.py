@@ -3,6 +3,7 @@
 import itertools
 
 import pytest
+from torch.utils.data import DataLoader
 
 from largebatch.batching import FollowNoise, Ramp, Stages
 
@@ -137,6 +138,17 @@ def test_a_loop_that_leaves_out_steps_is_told_when_batches_come_again(schedule_o
     for i, _ in enumerate(sampler):
         if i != 2:  # as where the scaler skipped a step, and the loop the scheduler's
             schedule.step()
-    with pytest.warns(UserWarning, match="epoch 2 was handed out .* its batch 4 only"):
+    with pytest.warns(UserWarning, match="epoch 2 was handed out .* its batch 4 only.* else call"):
         assert len(epoch_of(schedule, sampler)) == 1
     assert len(epoch_of(schedule, sampler)) == 5
+
+
+def test_a_loop_that_leaves_an_epoch_early_is_not_told_that_it_left_out_steps(schedule_of):
+    schedule, sampler = schedule_of(Stages({0: 10}, "steps"))
+    loader = DataLoader(range(LENGTH), batch_sampler=sampler, num_workers=2, prefetch_factor=4)
+    for i, _ in enumerate(loader):
+        schedule.step()
+        if i == 1:
+            break
+    with pytest.warns(UserWarning, match="That is as it should be where the loop left the epoch"):
+        assert len(list(loader)) == 3

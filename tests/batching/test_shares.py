@@ -5,7 +5,7 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 import largebatch as lb
-from largebatch.batching import BatchSizeSchedule, Stages
+from largebatch.batching import BatchSizeSchedule, Course, Stages
 
 LENGTH = 50
 
@@ -108,8 +108,59 @@ def test_workers_share_what_a_replica_gets():
     assert counted.count == 2
     schedule.step()
     assert counted.count == 4
-    fresh = BatchSizeSchedule(optimizer, course, base_batch=8, workers=counted, worker_size=2)
+    another = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.1)
+    fresh = BatchSizeSchedule(another, course, base_batch=8, workers=counted, worker_size=2)
     fresh.sampler(LENGTH, num_replicas=8)
     assert counted.count == 1
     fresh.load_state_dict(schedule.state_dict())
     assert counted.count == 2
+
+
+def perturbed(course, perturb, count):
+    model = torch.nn.Linear(3, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    workers = lb.Workers(model, optimizer, perturb=perturb, count=count)
+    return BatchSizeSchedule(optimizer, course, base_batch=32, workers=workers, worker_size=8)
+
+
+def test_a_course_that_leaves_too_few_workers_is_refused_before_training():
+    course = Stages({0: 32, 64: 8}, "examples")
+    schedule = perturbed(course, lb.GNC(alpha=0.1), 4)
+    before = schedule.state_dict()
+    with pytest.raises(ValueError, match=r"a batch of 8 .* 1 of worker_size=8 .* at least 2 work"):
+        schedule.sampler(LENGTH)
+    assert schedule.state_dict() == before
+    schedule = perturbed(Stages({0: 32, 64: 16}, "examples"), lb.GNC(alpha=0.1), 4)
+    with pytest.raises(ValueError, match=r"a batch of 16 .* of num_replicas=2"):
+        schedule.sampler(LENGTH, num_replicas=2)
+    schedule.sampler(LENGTH)
+    perturbed(course, None, 4).sampler(LENGTH)  # which one worker is enough for
+
+
+class Untold(Course):
+    """A course that cannot say its sizes beforehand."""
+
+    def __call__(self, position, current, noise_scale):
+        return 32 if position.step < 2 else 8
+
+    def sizes(self):
+        return ()
+
+
+def test_too_few_workers_that_could_not_be_known_leave_step_without_effect():
+    schedule = perturbed(Untold(), lb.GNC(alpha=0.1), 4)
+    schedule.sampler(LENGTH)
+    schedule.step()
+    before = schedule.state_dict()
+    with pytest.raises(ValueError, match=r"a batch of 8 .* at least 2 workers"):
+        schedule.step()
+    assert schedule.state_dict() == before
+
+
+def test_a_refused_sampler_leaves_the_schedule_as_it_was():
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.1)
+    schedule = BatchSizeSchedule(optimizer, Stages({0: 4, 1: 6}, "steps"), base_batch=4)
+    with pytest.raises(ValueError, match=r"batch of 6 .* num_replicas=4"):
+        schedule.sampler(LENGTH, num_replicas=4)
+    schedule.step()
+    assert schedule.batch_size == 6

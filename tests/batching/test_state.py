@@ -134,11 +134,12 @@ def test_a_state_may_be_loaded_before_the_sampler_is_made():
     run = Run(COURSES["ramp"])
     whole = list(itertools.islice(run.steps(), 9))
     state = run.saved()
+    optimizer = torch.optim.AdamW(run.model.parameters(), lr=0.05, betas=(0.8, 0.9))
     fresh = BatchSizeSchedule(
-        run.optimizer,
+        optimizer,
         COURSES["ramp"],
         base_batch=4,
-        scheduler=torchs.CosineAnnealingLR(run.optimizer, T_max=40),
+        scheduler=torchs.CosineAnnealingLR(optimizer, T_max=40),
         warmup_steps=3,
     )
     fresh.load_state_dict(state["schedule"])
@@ -175,3 +176,35 @@ def test_a_state_of_something_else_is_refused_by_name(schedule_of, what):
     with pytest.raises(ValueError, match=message):
         other.load_state_dict(schedule.state_dict())
     assert other.state_dict() == before
+
+
+def test_a_course_that_is_equal_is_the_same_course(schedule_of):
+    schedule, _ = schedule_of(Stages({0: 8, 2: 4}, "epochs"))
+    other, _ = schedule_of(Stages({0.0: 8, 2.0: 4}, "epochs"))
+    schedule.step()
+    other.load_state_dict(through_a_file(schedule.state_dict()))
+    assert other.position.step == 1
+
+
+def lacking(state):
+    """The name of each key, and the state without it."""
+    for key in state:
+        yield key, {name: value for name, value in state.items() if name != key}
+
+
+def test_a_state_that_lacks_something_is_refused_by_name(schedule_of):
+    schedule, _ = schedule_of(COURSES["ramp"])
+    schedule.step()
+    other, _ = schedule_of(COURSES["ramp"])
+    state, before = schedule.state_dict(), other.state_dict()
+    for key, less in lacking(state):
+        with pytest.raises(ValueError, match=rf"needs .*, but \['{key}'\] are missing: load what"):
+            other.load_state_dict(less)
+        assert other.state_dict() == before
+    parts = {"data": lacking(state["data"]), "ahead": lacking(state["ahead"][0])}
+    for name, states in parts.items():
+        for _, less in states:
+            broken = {**state, name: [less] if name == "ahead" else less}
+            with pytest.raises(ValueError, match=rf"state's {name} needs .*: load what"):
+                other.load_state_dict(broken)
+            assert other.state_dict() == before

@@ -122,14 +122,35 @@ def test_a_tensor_rate_stays_the_same_tensor_and_is_never_read():
         float(lr)
 
 
-def test_a_group_added_later_joins_at_the_next_step():
+def test_a_group_added_outside_unscaled_is_an_error_before_anything_moves():
     opt = optimizer()
     schedule = BatchSizeSchedule(opt, Stages({0: 16}, "steps"), base_batch=BASE)
     opt.add_param_group({"params": [torch.nn.Parameter(torch.ones(1))], "lr": 0.25})
+    message = r"knows 2 parameter groups, .* has 3 now: .* inside `with schedule.unscaled\(\):`"
+    for use in (schedule.step, schedule.state_dict):
+        with pytest.raises(RuntimeError, match=message):
+            use()
+    with pytest.raises(RuntimeError, match=message), schedule.unscaled():
+        pass
+    assert schedule.position.step == 0
     assert values(opt) == [[0.6], [0.15], [0.25]]
-    for _ in range(3):
-        schedule.step()
+
+
+def test_a_group_added_inside_unscaled_joins_with_its_base_values_at_once():
+    schedules = []
+    for _ in range(2):
+        opt = optimizer()
+        decay = torchs.ExponentialLR(opt, 0.5)
+        course = Stages({0: 16}, "steps")
+        schedules.append(BatchSizeSchedule(opt, course, base_batch=BASE, scheduler=decay))
+        with schedules[-1].unscaled():
+            opt.add_param_group({"params": [torch.nn.Parameter(torch.ones(1))], "lr": 0.25})
         assert values(opt) == [[0.6], [0.15], [0.5]]
+    schedules[0].optimizer.step()
+    schedules[0].step()
+    schedules[1].load_state_dict(schedules[0].state_dict())
+    for schedule in schedules:
+        assert schedule.get_last_lr() == [0.15, 0.0375, 0.125]  # two steps of the decay
 
 
 def test_betas_that_are_tensors_stay_the_same_tensors():

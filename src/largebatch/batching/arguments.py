@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 from torch import Tensor
@@ -131,11 +132,20 @@ def rule_and_moves(
 def one_number(noise_scale: float | Tensor) -> float | Tensor:
     """A noise scale as it is kept: a copy where it is a tensor, which must have no dimensions.
 
+    Raises:
+        TypeError: no number.
+        ValueError: several numbers.
+
     Example:
         >>> one_number(3.0)
         3.0
     """
     if not isinstance(noise_scale, Tensor):
+        if isinstance(noise_scale, bool) or not isinstance(noise_scale, Real):
+            raise TypeError(
+                f"noise_scale must be a number or a tensor of one, got {noise_scale!r}: give the "
+                "simple noise scale in examples"
+            )
         return float(noise_scale)
     if noise_scale.ndim:
         raise ValueError(

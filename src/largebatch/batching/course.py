@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from .position import Position, check_key, check_whole
+from .position import Position, check_key, check_whole, moment
 
 __all__ = ["Course", "Ramp", "Stages"]
 
@@ -52,6 +52,9 @@ class Course(ABC):
 class Stages(Course):
     """One size after another, each from a stated moment on.
 
+    Moments that are no whole numbers are compared to 12 significant digits, so that a stage at
+    3 * 0.1 begins at 0.3 of an epoch and not one step later.
+
     Args:
         stages: ``{from: size}``; the first begins at 0.
         key: what "from" counts: "examples", "tokens", "steps" or "epochs" (a fraction may be).
@@ -72,7 +75,7 @@ class Stages(Course):
     def __post_init__(self) -> None:
         """Refuse what makes no course; keep a mapping as pairs, which have a hash."""
         check_key(self.key, self.tokens_per_example)
-        pairs = tuple(sorted(dict(self.stages).items()))
+        pairs = tuple(sorted((moment(at), size) for at, size in dict(self.stages).items()))
         if not pairs or pairs[0][0] != 0:
             found = f"the first at {pairs[0][0]!r}" if pairs else "none"
             raise ValueError(f"stages must begin at 0, got {found}: say the size of the first step")
@@ -84,7 +87,7 @@ class Stages(Course):
         self, position: Position, current: int | None, noise_scale: float | Tensor | None
     ) -> int:
         """Return the size of the last stage that has begun."""
-        now = position.measured(self.key, self.tokens_per_example)
+        now = moment(position.measured(self.key, self.tokens_per_example))
         return [size for start, size in self._pairs() if start <= now][-1]
 
     def sizes(self) -> tuple[int, ...]:
@@ -159,6 +162,8 @@ class Ramp(Course):
             )
         if not 0 < self.over < float("inf"):
             raise ValueError(f"over must be a finite number above 0, got {self.over!r}")
+        # A state names its course by the text, which is to be the same of equal ones.
+        object.__setattr__(self, "over", float(self.over))
 
     def __call__(
         self, position: Position, current: int | None, noise_scale: float | Tensor | None

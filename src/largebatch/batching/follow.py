@@ -17,6 +17,7 @@ from math import isfinite
 
 from torch import Tensor
 
+from .caller import users_level
 from .course import Course
 from .position import Position, check_whole
 
@@ -67,6 +68,8 @@ class FollowNoise(Course):
             )
         if not 0 < self.multiple < float("inf"):
             raise ValueError(f"multiple must be a finite number above 0, got {self.multiple!r}")
+        # A state names its course by the text, which is to be the same of equal ones.
+        object.__setattr__(self, "multiple", float(self.multiple))
 
     def __call__(
         self, position: Position, current: int | None, noise_scale: float | Tensor | None
@@ -100,5 +103,5 @@ def _warn_unmeasured(step: int, current: int, scale: float | None) -> None:
         f"FollowNoise needs a positive, finite noise scale to decide at step {step}, {what}: the "
         f"batch stays at {current}; call schedule.observe(noise_scale) before schedule.step()",
         UserWarning,
-        stacklevel=3,
+        stacklevel=users_level(),
     )

@@ -12,7 +12,8 @@ sgd: f = kappa, momentum and coupled decay stay (Goyal et al. 2017, Sec. 2.1). a
 f = sqrt(kappa), 1 - beta -> kappa (1 - beta), eps -> eps/sqrt(kappa) (Malladi et al. 2022, "On the
 SDEs and scaling rules for adaptive gradient algorithms"); beta^kappa agrees with theirs to first
 order in 1 - beta and stays between 0 and 1 at every kappa: our decision. normalized: f =
-sqrt(kappa), as eta = sqrt(B/C) of SNGM (Zhao et al. 2024) and LAMB's scaling (You et al. 2020).
+sqrt(kappa), as eta = sqrt(B/C) of SNGM (Zhao et al. 2024) and LAMB's scaling (You et al. 2020);
+that LAMB's betas and eps stay is our decision: its paper scales the rate alone.
 sign, muon, adafactor and the decoupled decay: our decisions, by the same reasoning as Adam's.
 """
 
@@ -68,9 +69,10 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
 """The kinds of optimizers that have a rule."""
 
 # By class name, so that neither our update rules nor other packages' are imported here. Adagrad,
-# Adadelta and Rprop are left out on purpose: no rule is published for them.
+# Adadelta and Rprop are left out on purpose: no rule is published for them. So is ASGD: its step
+# uses the rate that it has computed in the step before, which lags behind the batch.
 _CLASSES = {
-    "sgd": "SGD ASGD FusedSGD",
+    "sgd": "SGD FusedSGD",
     "adam": "Adam AdamW NAdam RAdam Adamax SparseAdam FusedAdam Adam8bit AdamW8bit",
     "rmsprop": "RMSprop",
     "adafactor": "Adafactor",

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import warnings
 from collections import deque
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Collection, Iterator
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from torch import Tensor
@@ -46,6 +46,10 @@ class Planned:
         return self.size if length is None else min(self.size, length - self.position.place)
 
 
+_DATA = {field.name for field in fields(Data)}
+_ENTRY = {field.name for field in fields(Position)} | {"size"}
+
+
 class Plan:
     """The next step, and those that were handed out ahead of it."""
 
@@ -79,9 +83,9 @@ class Plan:
             )
         if not data.drop_last:
             shares.check_short()
-        self.shares = shares
         for size in (*self.course.sizes(), *(each.size for each in self.ahead)):
-            self._check_size(size, data.length)
+            _check_size(size, data.length, shares)
+        self.shares = shares
         if self.data is None:
             start = replace(self.next.position, length=data.length)
             self.data, self.ahead = data, deque([replace(self.next, position=start)])
@@ -126,16 +130,8 @@ class Plan:
     def _size(self, position: Position, current: int | None) -> int:
         size = self.course(position, current, self.noise_scale)
         check_whole(f"the batch size of {type(self.course).__name__}", size)
-        self._check_size(size, None if self.data is None else self.data.length)
+        _check_size(size, None if self.data is None else self.data.length, self.shares)
         return size
-
-    def _check_size(self, size: int, length: int | None) -> None:
-        if length is not None and size > length:
-            raise ValueError(
-                f"a batch of {size} is more than the data's {length} examples: choose sizes of at "
-                f"most {length}"
-            )
-        self.shares.check(size)
 
     def state(self) -> dict[str, Any]:
         """Numbers and strings only."""
@@ -147,7 +143,14 @@ class Plan:
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        """Go on from :meth:`state`."""
+        """Go on from :meth:`state`.
+
+        Raises:
+            ValueError: a state of other data, of sizes that cannot be cut, or that lacks something.
+        """
+        _check_keys("data", state["data"] or _DATA, _DATA)
+        for entry in state["ahead"]:
+            _check_keys("ahead", entry, _ENTRY)
         data = None if state["data"] is None else Data(**state["data"])
         if self.data is not None and data != self.data:
             raise ValueError(
@@ -157,5 +160,22 @@ class Plan:
         entries = list(map(dict, state["ahead"]))
         ahead = [Planned(size=each.pop("size"), position=Position(**each)) for each in entries]
         for each in ahead:
-            self._check_size(each.size, each.position.length)
+            _check_size(each.size, each.position.length, self.shares)
         self.ahead, self.data, self.noise_scale = deque(ahead), data, state["noise_scale"]
+
+
+def _check_size(size: int, length: int | None, shares: Shares) -> None:
+    if length is not None and size > length:
+        raise ValueError(
+            f"a batch of {size} is more than the data's {length} examples: choose sizes of at "
+            f"most {length}"
+        )
+    shares.check(size)
+
+
+def _check_keys(name: str, found: Collection[str], needed: Collection[str]) -> None:
+    if set(found) != set(needed):
+        raise ValueError(
+            f"the state's {name} needs {sorted(needed)}, got {sorted(found)}: load what "
+            "state_dict() gave, whole"
+        )

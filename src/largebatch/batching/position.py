@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from numbers import Integral, Real
 
-__all__ = ["KEYS", "Position", "check_key", "check_whole"]
+__all__ = ["KEYS", "Position", "check_key", "check_whole", "moment"]
 
 
 def check_whole(name: str, value: object, least: int = 1) -> int:
@@ -19,6 +20,23 @@ def check_whole(name: str, value: object, least: int = 1) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
     return value
+
+
+def moment(value: object) -> float:
+    """One number for every way to write a moment: whole ones whole, others to 12 digits.
+
+    Example:
+        >>> moment(2.0), moment(3 * 0.1)
+        (2, 0.3)
+    """
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise ValueError(f"each stage's moment must be a number, got {value!r}")
+    if isinstance(value, Integral):
+        return int(value)
+    number = float(value)
+    if not number.is_integer():
+        number = float(f"{number:.12g}")
+    return int(number) if number.is_integer() else number
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import Sampler
 
 from .. import seeding
+from .caller import users_level
 from .plan import Data, Plan, Planned
 from .position import Position, check_whole
 from .shares import Shares
@@ -94,8 +95,9 @@ class BatchSizeSampler(Sampler[list[int]]):
 def _warn_behind(start: Position) -> None:
     warnings.warn(
         f"epoch {start.epoch} was handed out to its end, but schedule.step() has come to its batch "
-        f"{start.batch} only: the rest comes again. Call step() for every batch, also where a loss "
-        "scaler has skipped the optimizer's",
+        f"{start.batch} only: the rest comes again. That is as it should be where the loop left "
+        "the epoch early and its loader had read ahead; else call step() for every batch, also "
+        "where a loss scaler has skipped the optimizer's",
         UserWarning,
-        stacklevel=3,
+        stacklevel=users_level(),
     )

@@ -22,7 +22,7 @@ from .kinds import Rule
 from .plan import Data, Plan
 from .position import Position, check_whole
 from .sampler import BatchSizeSampler
-from .shares import Shares
+from .shares import Shares, least_workers
 from .state import identity, pack, unpack
 from .values import Values
 
@@ -57,7 +57,7 @@ class BatchSizeSchedule(LRScheduler):
 
     Raises:
         TypeError: no optimizer, course or scheduler; ReduceLROnPlateau: see :meth:`unscaled`.
-        ValueError: another optimizer's scheduler, an optimizer without a rule, an unknown name.
+        ValueError: an optimizer without rule or with a schedule; another's scheduler; a wrong name.
 
     Example:
         >>> import torch, largebatch.batching as batching
@@ -149,11 +149,11 @@ class BatchSizeSchedule(LRScheduler):
             micro_batch: examples of a list, where ``schedule.micro_batches`` lists make a step.
 
         Raises:
-            ValueError: sizes of the course that exceed the data or cannot be cut into whole parts.
+            ValueError: sizes that exceed the data, cannot be cut, or leave too few workers.
             RuntimeError: steps were taken before.
         """
         data = Data(length, seed, shuffle, drop_last)
-        shares = Shares(num_replicas, micro_batch, self._worker_size)
+        shares = Shares(num_replicas, micro_batch, self._worker_size, least_workers(self._workers))
         sampler = BatchSizeSampler(self._plan, data, shares, rank)
         self._plan.attach(data, shares)
         self._sampler = sampler
@@ -181,7 +181,7 @@ class BatchSizeSchedule(LRScheduler):
         """Go on to the next step; call it after each optimizer step, skipped ones included.
 
         Raises:
-            RuntimeError: something else has written into the groups, or workers without a sampler.
+            RuntimeError: something else has changed the groups, or workers without a sampler.
             ValueError: the next batch exceeds the data, or cannot be cut into whole parts.
         """
         self._values.check_closed("step()")
@@ -199,7 +199,7 @@ class BatchSizeSchedule(LRScheduler):
 
     @contextmanager
     def unscaled(self) -> Iterator[None]:
-        """Inside, the groups hold the base values; what is written there is the new base.
+        """Inside, the groups hold the base values; what is written or added there is the new base.
 
         Example:
             >>> import torch, largebatch.batching as batching
@@ -241,8 +241,7 @@ class BatchSizeSchedule(LRScheduler):
             ValueError: a state of another course, base batch, data or optimizer.
         """
         self._values.check_closed("load_state_dict()")
-        named = self._named()
-        unpack(state_dict, named, self._plan, self._clock, self._values, self.scheduler)
+        unpack(state_dict, self._named(), self._plan, self._clock, self._values, self.scheduler)
         self._values.batch = self.batch_size
         self._values.write()
         self._moved_on()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from .position import check_whole
 
-__all__ = ["Shares"]
+__all__ = ["Shares", "least_workers"]
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,7 @@ class Shares:
         num_replicas: processes that share it.
         micro_batch: examples of a micro-batch, where the loader yields those.
         worker_size: examples of a worker, where there are workers.
+        least_workers: fewest of them that a replica can do with.
 
     Example:
         >>> Shares(num_replicas=2, micro_batch=4).check(12)
@@ -28,6 +30,7 @@ class Shares:
     num_replicas: int = 1
     micro_batch: int | None = None
     worker_size: int | None = None
+    least_workers: int = 1
 
     def __post_init__(self) -> None:
         """Refuse numbers that cut nothing."""
@@ -36,7 +39,7 @@ class Shares:
             check_whole("micro_batch", self.micro_batch)
 
     def check(self, size: int) -> None:
-        """Raise ValueError unless the parts of a batch of `size` are whole and equal."""
+        """Raise ValueError unless the parts of a batch of `size` are whole, equal and enough."""
         for name in ("micro_batch", "worker_size"):
             part = getattr(self, name)
             divisor = self.num_replicas * (part or 1)
@@ -47,6 +50,13 @@ class Shares:
                     f"num_replicas={self.num_replicas}{of}: every size of the course must be "
                     f"divisible by {divisor}"
                 )
+        count = self.workers(size)
+        if count is not None and count < self.least_workers:
+            raise ValueError(
+                f"a batch of {size} gives {count} of worker_size={self.worker_size} to each of "
+                f"num_replicas={self.num_replicas}, but the perturbation needs at least "
+                f"{self.least_workers} workers: begin with larger batches, or lower worker_size"
+            )
 
     def workers(self, size: int) -> int | None:
         """Workers of each replica in a batch of `size`; None where there are none."""
@@ -59,3 +69,13 @@ class Shares:
                 f"drop_last=False leaves a short batch at an epoch's end that cannot be cut into "
                 f"equal parts, got {self}: use drop_last=True"
             )
+
+
+def least_workers(workers: Any) -> int:
+    """The fewest workers that are enough for the perturbation of `workers`, where it says so.
+
+    Example:
+        >>> least_workers(None)
+        1
+    """
+    return int(getattr(getattr(workers, "perturb", None), "least_workers", 1))

@@ -17,6 +17,8 @@ from .values import Values
 __all__ = ["identity", "pack", "unpack"]
 
 _FORMAT = 1
+# What is in a state beside what names it.
+_PARTS = ("data", "ahead", "noise_scale", "ticks", "base", "scheduler")
 
 
 def identity(
@@ -56,14 +58,21 @@ def unpack(
     """Take over the state of all parts, or none where it does not fit.
 
     Raises:
-        ValueError: a state of something else.
+        ValueError: a state of something else, or that lacks something.
     """
     for name, here in named.items():
-        if state.get(name) != here:
+        if state.get(name, here) != here:
             raise ValueError(
-                f"the state is of {name}={state.get(name)!r}, got {here!r}: make the schedule as "
+                f"the state is of {name}={state[name]!r}, got {here!r}: make the schedule as "
                 "it was, or start anew"
             )
+    needed = (*named, *_PARTS)
+    missing = [key for key in needed if key not in state]
+    if missing:
+        raise ValueError(
+            f"a BatchSizeSchedule state needs {list(needed)}, but {missing} are missing: load what "
+            "state_dict() gave, whole"
+        )
     base = values.read(state["base"])
     plan.load(state)
     values.base = base

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from weakref import WeakKeyDictionary, ref
 
 import torch
 from torch import Tensor
@@ -18,6 +19,9 @@ from .kinds import Rule, is_decoupled, moved, rate_factor
 
 __all__ = ["Values"]
 
+# Whose groups are taken. Kept beside the optimizers, whose copies and pickles know nothing of it.
+_TAKEN: WeakKeyDictionary[Optimizer, ref[Values]] = WeakKeyDictionary()
+
 
 class Values:
     """The options of an optimizer's groups that move with the batch."""
@@ -25,13 +29,25 @@ class Values:
     def __init__(
         self, optimizer: Optimizer, moves: tuple[str, ...], rule: Rule, base_batch: int, batch: int
     ) -> None:
-        """Take what is in the groups for the base values, and write those of `batch`."""
+        """Take what is in the groups for the base values, and write those of `batch`.
+
+        Raises:
+            ValueError: the groups hold another's moved values.
+        """
+        first = _TAKEN.get(optimizer)
+        if first is not None and first() is not None:
+            raise ValueError(
+                f"this {type(optimizer).__name__} has a BatchSizeSchedule already, got a second, "
+                "which would scale its values again: go on with the first, or make the optimizer "
+                "anew"
+            )
         self.optimizer, self.moves, self.rule = optimizer, moves, rule
         self.base_batch, self.batch = base_batch, batch
         self._left: list[dict[str, Any]] = []
         self._open = False
         self._take()
         self.write()
+        _TAKEN[optimizer] = ref(self)
 
     @contextmanager
     def at_base(self) -> Iterator[None]:
@@ -57,7 +73,7 @@ class Values:
         ]
 
     def _restore(self) -> None:
-        for group, base in zip(self.optimizer.param_groups, self.base, strict=False):
+        for group, base in zip(self.optimizer.param_groups, self.base, strict=True):
             for option, value in base.items():
                 group[option] = _put(group[option], value)
 
@@ -66,7 +82,7 @@ class Values:
         kappa = self.batch / self.base_batch
         factor = rate_factor(self.rule, kappa)
         self._left = []
-        for group, base in zip(self.optimizer.param_groups, self.base, strict=False):
+        for group, base in zip(self.optimizer.param_groups, self.base, strict=True):
             decoupled = is_decoupled(self.optimizer, group)
             for option, value in base.items():
                 new = moved(option, value, kappa, factor, decoupled=decoupled)
@@ -79,8 +95,9 @@ class Values:
 
     def check(self) -> None:
         """Raise RuntimeError where something else has written into the groups since."""
+        self._check_groups()
         for i, (group, left) in enumerate(
-            zip(self.optimizer.param_groups, self._left, strict=False)
+            zip(self.optimizer.param_groups, self._left, strict=True)
         ):
             for option, mark in left.items():
                 if not _unchanged(mark, group[option]):
@@ -91,8 +108,22 @@ class Values:
                         "changes inside `with schedule.unscaled():`"
                     )
 
+    def _check_groups(self) -> None:
+        known, here = len(self.base), len(self.optimizer.param_groups)
+        if known != here:
+            raise RuntimeError(
+                f"the batch-size schedule knows {known} parameter groups, but the optimizer has "
+                f"{here} now: call add_param_group inside `with schedule.unscaled():`, where a "
+                "group joins with its base values"
+            )
+
     def state(self) -> list[dict[str, Any]]:
-        """The base values as plain numbers and lists."""
+        """The base values as plain numbers and lists.
+
+        Raises:
+            RuntimeError: a group has come or gone.
+        """
+        self._check_groups()
         return [{option: _plain(value) for option, value in base.items()} for base in self.base]
 
     def read(self, state: list[dict[str, Any]]) -> list[dict[str, Any]]:
