@@ -24,6 +24,7 @@ __all__ = [
     "check_inner",
     "check_offsets",
     "check_ownership",
+    "check_reduced",
     "check_room",
     "check_same_count",
     "check_weight",
@@ -37,13 +38,14 @@ def check_arguments(
     noise_dtype: torch.dtype | None,
     scaler: GradScaler | None,
     reduction: str,
+    ranks: int = 1,
 ) -> None:
     """Raise where an argument of Workers is of a kind or size that cannot work."""
     if perturb is not None and not isinstance(perturb, Perturbation):
         raise TypeError(
             f"perturb must be a perturbation such as largebatch.GNC(alpha=0.1), got {perturb!r}"
         )
-    check_count(perturb, count)
+    check_count(perturb, count, ranks)
     if gradient_noise is not None and not isinstance(gradient_noise, GradientNoise):
         raise TypeError(
             "gradient_noise must be one such as largebatch.AnnealedNoise(eta=0.01), got "
@@ -60,14 +62,16 @@ def check_arguments(
         raise ValueError(f"reduction must be 'mean' or 'sum', got {reduction!r}")
 
 
-def check_count(perturb: Perturbation | None, count: int) -> None:
+def check_count(perturb: Perturbation | None, count: int, ranks: int = 1) -> None:
     """Raise ValueError unless there are as many workers as the perturbation needs."""
     if not isinstance(count, int) or isinstance(count, bool) or count < 1:
         raise ValueError(f"Workers needs a whole count of at least 1, got count={count!r}")
-    if perturb is not None and count < perturb.least_workers:
+    if perturb is not None and ranks * count < perturb.least_workers:
+        where = f" on each of {ranks} processes" if ranks > 1 else ""
         raise ValueError(
-            f"{perturb} needs at least {perturb.least_workers} workers in all, got count={count}: "
-            "with one worker its noise is zero for ever; raise count so that each batch is shared"
+            f"{perturb} needs at least {perturb.least_workers} workers in all, got count={count}"
+            f"{where}: with one worker its noise is zero for ever; raise count so that each batch "
+            "is shared, and under DistributedDataParallel pass the wrapped model, not its .module"
         )
 
 
@@ -144,8 +148,13 @@ def check_between_steps(what: str, ran: int, running: bool) -> None:
         raise RuntimeError(f"{what} in the middle of a step: call combine() first")
 
 
-def check_room(order: Order, ran: int) -> None:
+def check_room(order: Order, ran: int, reduced: bool) -> None:
     """Raise RuntimeError where all passes of the step have run."""
+    if reduced and ran < order.length:
+        raise RuntimeError(
+            "a worker after the one that next(last=True) said was the step's last: its gradients "
+            "have been reduced; call combine()"
+        )
     if ran >= order.length:
         raise RuntimeError(
             f"all count={order.count} workers of this step have run: call combine() before "
@@ -162,9 +171,12 @@ def check_same_count(order: Order, count: int) -> None:
         )
 
 
-def check_complete(order: Order, ran: int) -> None:
-    """Raise RuntimeError where the passes that ran are no whole workers."""
-    if ran == 0:
+def check_complete(order: Order, ran: int, *, alone: bool = True) -> None:
+    """Raise RuntimeError where the passes that ran are no whole workers.
+
+    Of several processes one may have none to run.
+    """
+    if ran == 0 and (alone or order.passes == 2):
         raise RuntimeError(
             "combine() before any worker has run: enter `with workers.next()` or use backward()"
         )
@@ -198,4 +210,18 @@ def check_gradients(owned: Sequence[Tensor | None], gradients: Sequence[Tensor |
     if any(g is not None and g.layout != torch.strided for g in gradients):
         raise TypeError(
             "Workers needs dense gradients, got a sparse one: make the embedding with sparse=False"
+        )
+
+
+def check_reduced(
+    parameters: Sequence[Tensor], gradients: Sequence[Tensor | None], came: set[int]
+) -> None:
+    """Raise RuntimeError where a parameter has a gradient that other processes do not know of."""
+    pairs = zip(parameters, gradients, strict=True)
+    apart = [tuple(p.shape) for p, g in pairs if g is not None and id(p) not in came]
+    if apart:
+        raise RuntimeError(
+            f"parameters of shapes {apart[:8]} have a gradient, but DistributedDataParallel does "
+            "not reduce it: wrap the model anew after unfreezing, have it hold all that the "
+            "optimizers hold, and ignore no parameter in training"
         )

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from .parallel import Processes
+
 __all__ = ["CleanWeights", "RunningStatistics"]
 
 
@@ -106,12 +108,14 @@ class RunningStatistics:
         self.to_start()
 
     @torch.no_grad()
-    def end_step(self, workers: int) -> None:
-        """Leave start + mean of the differences over ``workers`` workers."""
+    def end_step(self, workers: int | Tensor, processes: Processes) -> None:
+        """Leave start + mean of the differences over the ``workers`` workers of all processes."""
         if self._buffers:
+            processes.add_up(self._moved)
             torch._foreach_div_(self._moved, workers)
             torch._foreach_add_(self._buffers, self._moved)
         _copy(self._counters, self._counter_left)
+        processes.settle_buffers(self._buffers)
 
 
 def _copy(targets: list[Tensor], sources: list[Tensor]) -> None:

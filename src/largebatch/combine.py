@@ -14,6 +14,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from .parallel import Processes
+
 __all__ = ["Accumulator", "Reduction"]
 
 Reduction = Literal["mean", "sum"]
@@ -48,6 +50,25 @@ class Accumulator:
         if both:
             torch._foreach_add_([t for t, _ in both], [g for _, g in both])
         self._total = [g if t is None else t for t, g in pairs]
+
+    @property
+    def total(self) -> list[Tensor | None]:
+        """What has been added so far; to be left as it is."""
+        return self._total
+
+    @property
+    def weight(self) -> float | Tensor:
+        """The sum of the weights of those added."""
+        return self._weight
+
+    @torch.no_grad()
+    def pool(self, like: Sequence[Tensor], processes: Processes) -> None:
+        """Add up over processes too; zero, in the form of ``like``, where one has no gradient."""
+        pairs = zip(self._total or [None] * len(like), like, strict=True)
+        total = [torch.zeros_like(w) if t is None else t for t, w in pairs]
+        weight = torch.zeros((), dtype=torch.float64, device=like[0].device) + self._weight
+        processes.add_up([*total, weight])
+        self._total, self._weight = list(total), weight
 
     @property
     def share(self) -> float | Tensor:

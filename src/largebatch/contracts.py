@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
 
 __all__ = [
     "GradientNoise",
@@ -21,6 +24,7 @@ __all__ = [
     "Perturbation",
     "Placement",
     "Point",
+    "Pooled",
     "RateKind",
     "Refreshed",
     "Scope",
@@ -51,15 +55,21 @@ class Point:
         *,
         workers: int = 1,
         memories: Callable[[], Sequence[Sequence[Tensor]]] = list,
+        add_up: Callable[[Sequence[Tensor]], None] = lambda tensors: None,
         shown: Sequence[Tensor] | None = None,
     ) -> None:
-        """Hold the weights of step ``step``; ``rates`` looks the learning rates up when asked."""
+        """Hold the weights of step ``step``.
+
+        ``rates`` looks the learning rates up when asked, ``memories`` what is remembered of this
+        process's workers; ``add_up`` replaces tensors by their sums over processes.
+        """
         self.step = step
         self.weights = weights
         self.workers = workers
         self.shown = shown
         self._rates = rates
         self._memories = memories
+        self._add_up = add_up
         self._known: dict[object, object] = {}
 
     def rates(self, kind: RateKind | None) -> list[float | Tensor]:
@@ -78,7 +88,9 @@ class Point:
 
     def _mean(self, statistic: Callable[[Sequence[Tensor]], Sequence[Tensor]]) -> list[Tensor]:
         found = [list(statistic(memory)) for memory in self._memories()]
-        return [torch.stack(each).mean(0) for each in zip(*found, strict=True)]
+        sums = [torch.stack(each).sum(0) for each in zip(*found, strict=True)]
+        self._add_up(sums)
+        return [each / self.workers for each in sums]
 
     def once(self, name: object, make: Callable[[], T]) -> T:
         """The value of ``make()``, computed for the first worker of a step and kept for the rest.
@@ -147,14 +159,21 @@ class Perturbation(ABC):
         return False
 
     def refresh(
-        self, loss: Callable[[], Tensor], weights: Sequence[Tensor], step: int
+        self,
+        loss: Callable[[], Tensor],
+        weights: Sequence[Tensor],
+        step: int,
+        process_group: ProcessGroup | None = None,
     ) -> Sequence[Tensor]:
         """Look at the loss at ``weights``, and return what the points of later steps shall show.
+
+        Every process must return the same.
 
         Args:
             loss: evaluates it at the present weights, with a graph.
             weights: the perturbable parameters, in the order of the points'.
             step: number of the step, from 0.
+            process_group: the processes, each of which evaluates its own batch; None for one.
         """
         raise NotImplementedError(f"{type(self).__name__} does not need to see the loss")
 
@@ -194,6 +213,20 @@ class Listener(Protocol):
 
 
 @runtime_checkable
+class Pooled(Protocol):
+    """A listener that wants numbers of its own added up over processes.
+
+    Where there are several, :class:`~largebatch.Workers` asks before ``combined``.
+    """
+
+    def pooled(self) -> Sequence[Tensor]:
+        """What is to be replaced by its sum over processes, in place.
+
+        Of the same number, shapes and dtypes on every process, whatever its workers have shown.
+        """
+
+
+@runtime_checkable
 class Refreshed(Protocol):
     """Needs the loss beyond its gradient, every so many steps.
 
@@ -205,7 +238,11 @@ class Refreshed(Protocol):
         """Whether it needs :meth:`refresh` as it is set."""
 
     def refresh(self, fn: Callable[..., Tensor], *batch: Any) -> None:
-        """Look at the loss ``fn(*batch)`` at the present weights, and change nothing."""
+        """Look at the loss ``fn(*batch)`` at the present weights, and change nothing.
+
+        Where several processes have replicas of the weights and a batch each, ``process_group=``
+        is given too: what is found must be the same on all.
+        """
 
 
 class GradientNoise(ABC):

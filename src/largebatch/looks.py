@@ -2,7 +2,8 @@
 
     h = sum_i weight_i h_i / sum_i weight_i
 
-i: all workers (scope "batch") or the one that looked last ("worker"). The loss scale is undone.
+i: all workers, of all processes (scope "batch"), or the one that looked last ("worker"). The loss
+scale is undone.
 A gradient that overflowed becomes zero: weights that are not finite would leave their mark in
 running statistics. It is shown in the step's gradient instead, so that a scaler skips the step.
 """
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from .combine import Accumulator, Reduction
 from .memory import all_finite
+from .parallel import Processes
 
 __all__ = ["Looks"]
 
@@ -43,9 +45,16 @@ class Looks:
         self._sum.add(gradients, weight)
 
     @torch.no_grad()
-    def find(self, weights: Sequence[Tensor], loss_scale: float | Tensor) -> None:
-        """Take the mean of those added as found, and start the next."""
+    def find(
+        self,
+        weights: Sequence[Tensor],
+        loss_scale: float | Tensor,
+        processes: Processes | None = None,
+    ) -> None:
+        """Take the mean of those added as found, over ``processes`` where given; start the next."""
         looks, self._sum = self._sum, Accumulator(self._sum.reduction)
+        if processes is not None and processes.reduces:
+            looks.pool(weights, processes)
         undo = 1.0 / (loss_scale * looks.share)
         mean = looks.mean()
         flaw = torch.where(all_finite(mean), 0.0, torch.nan)
@@ -58,10 +67,7 @@ class Looks:
         for gradient in self.found:
             gradient.masked_fill_(flawed.to(gradient.device), 0.0)
 
-    @torch.no_grad()
-    def mark(self, gradients: Sequence[Tensor | None]) -> None:
-        """Make gradients NaN where one that was found is not finite, without a host sync."""
-        if self._flaw is not None:
-            for gradient in gradients:
-                if gradient is not None:
-                    gradient.add_(self._flaw.to(gradient.device))
+    @property
+    def flaw(self) -> Tensor | None:
+        """NaN where one that was found is not finite, else 0; 0-dim. None before any."""
+        return self._flaw

@@ -16,11 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from .added_noise import AddedNoise
-from .checks import check_gradients, check_offsets
+from .checks import check_offsets
 from .clean import CleanWeights, RunningStatistics
-from .combine import Accumulator
 from .contracts import Listener, Point
-from .looks import Looks
+from .gathering import Gathering
 from .memory import Memory
 from .norms import relative_norm
 from .order import Order, Worker, order_of
@@ -62,26 +61,42 @@ class Passes:
     def _start_anew(self) -> None:
         """No pass of the step has run."""
         self.ran = 0
-        self._accumulator = Accumulator(self._settings.reduction)
-        self._looks = Looks(self._settings.reduction)
+        self._gathering = Gathering(self._settings)
 
     @property
     def order(self) -> Order:
         """The passes of the present step."""
         return order_of(self._settings.perturb, self.step, self._settings.count)
 
+    @property
+    def reduced(self) -> bool:
+        """Whether the step's gradients have been added up over processes: no worker may follow."""
+        return self._gathering.reduced
+
     @contextmanager
     def enter(self, weight: float | Tensor, last: bool | None) -> Iterator[Worker]:
         """The next worker's pass, which counts ``weight``; where it fails, it leaves no trace."""
         if self.ran == 0:
             self._begin_step()
-        index, counts = self.order.at(self.ran)
-        worker = Worker(index, counts, last)
+        order, gathering = self.order, self._gathering
+        local, counts = order.at(self.ran)
+        worker = Worker(self._settings.number(local), counts, last)
+        ends = counts and (bool(last) or self.ran == order.length - 1)
+        reducing = ends and self._settings.processes.reduces
         self._drop_gradients()
         with self._or_as_before():
-            with self._clean.moved(self._point.weights, self._offsets(worker)):
+            with (
+                self._clean.moved(self._point.weights, self._offsets(worker, local)),
+                gathering.passing(local, weight, reducing=reducing),
+            ):
                 yield worker
-            (self._capture if counts else self._look)(worker, weight)
+            if not counts:
+                alone = order.scope == "worker"
+                gathering.take_look(self._point.weights, weight, alone, order.count)
+                self._statistics.to_start()
+            else:
+                gathering.take_reduced() if reducing else gathering.take(local, weight)
+                self._statistics.collect()
         self.ran += 1
 
     def combine(self) -> None:
@@ -89,33 +104,29 @@ class Passes:
 
         Where it fails, the step's workers are forgotten, and so is what was remembered.
         """
+        if self.ran == 0:
+            self._begin_step()
+            # What processes add up for their first worker's offsets, they wait for here too.
+            self._offsets(Worker(self._settings.number(0)), 0)
         # Taken out first: the mean is divided in place, and must not be divided twice.
-        accumulator, looks = self._accumulator, self._looks
+        gathering = self._gathering
         self._start_anew()
         try:
-            gradients = self._combined(accumulator, looks)
+            gradients = gathering.combined()
+            self._noise.combined(
+                [p for p, _, _ in self._owned], gradients[: len(self._owned)], self.step
+            )
+            self._statistics.end_step(gathering.everyone, self._settings.processes)
         except BaseException:
             self._forget()
             raise
         for parameter, gradient in zip(self._trained, gradients, strict=True):
             parameter.grad = gradient
-        self._statistics.end_step(accumulator.workers)
         self.step += 1
-
-    def _combined(self, accumulator: Accumulator, looks: Looks) -> list[Tensor | None]:
-        gradients = accumulator.mean()
-        owned = gradients[: len(self._owned)]
-        looks.mark(owned)
-        if listeners := self._listeners():
-            undo = self._settings.loss_scale() * accumulator.share
-            for listener in listeners:
-                listener.combined(owned, factor=1.0 / undo)
-        self._noise.combined([p for p, _, _ in self._owned], owned, self.step)
-        return gradients
 
     def forget(self) -> None:
         """Start the step anew, without the workers that have run."""
-        if self.ran:
+        if self.ran or self._gathering.under_way:
             self._forget()
         self._start_anew()
 
@@ -145,18 +156,24 @@ class Passes:
         self._noise.forget()  # of a step that was combined and then skipped
         self._owned = self._settings.owned()
         self._keep_trained([p for p, _, _ in self._owned])
+        order = self.order
+        self._settings.processes.check_step(order.passes, order.count)
         self._statistics.begin_step()
         weights = [p.detach() for p, _, _ in self._owned]
         self._point = Point(
             self.step,
             weights,
             lambda kind: rates_of(self._owned, kind),
-            workers=self._settings.count,
+            workers=self._settings.workers,
             memories=self._memories,
+            add_up=self._settings.processes.add_up,
             shown=self.shown,
         )
         self.offset_to_weight_norm = None
         self._keep_memory([p for p, _, _ in self._owned])
+        self._gathering = Gathering(
+            self._settings, self.step, self._trained, len(self._owned), self._listeners()
+        )
 
     def _keep_trained(self, owned: list[Tensor]) -> None:
         known = {id(p) for p in owned}
@@ -188,6 +205,9 @@ class Passes:
         except BaseException:
             self._statistics.to_start()
             self._drop_gradients()
+            if self._gathering.under_way:
+                # Other processes have this worker's gradient: the step cannot be mended here.
+                self.forget()
             raise
         finally:
             torch.clear_autocast_cache()
@@ -196,7 +216,7 @@ class Passes:
     def _memories(self) -> list[list[Tensor]]:
         if self.memory is None or not self.memory.filled:
             return []
-        if self._accumulator.workers:
+        if self._gathering.workers:
             raise RuntimeError(
                 "mean_over_workers needs what is remembered of all workers, but some of this "
                 "step's have run: ask for it for each worker, the first included"
@@ -205,46 +225,19 @@ class Passes:
         return [slot for slot in slots if slot is not None]
 
     @torch.no_grad()
-    def _offsets(self, worker: Worker) -> Sequence[Tensor | None]:
+    def _offsets(self, worker: Worker, local: int) -> Sequence[Tensor | None]:
         perturb = self._settings.perturb
         if perturb is None or not worker.counts:
             return [None] * len(self._owned)
-        memory: Sequence[Tensor] | None = self._looks.found
+        memory: Sequence[Tensor] | None = self._gathering.looks.found
         if memory is None and self.memory is not None:
-            memory = self.memory.of(worker.index)
+            memory = self.memory.of(local)
         offsets = perturb.offsets(self._point, worker.index, memory)
         check_offsets(perturb, offsets, self._point.weights)
-        if worker.index == 0:
+        if local == 0:
             self.offset_to_weight_norm = relative_norm(offsets, self._point.weights)
         return offsets
 
     def _drop_gradients(self) -> None:
         for parameter in self._trained:
             parameter.grad = None
-
-    @torch.no_grad()
-    def _look(self, worker: Worker, weight: float | Tensor) -> None:
-        """Keep the gradient that a pass found which does not count, and nothing else of it."""
-        gradients = [p.grad for p, _, _ in self._owned]
-        check_gradients(gradients, gradients)
-        self._drop_gradients()
-        self._statistics.to_start()
-        order = self.order
-        self._looks.add(gradients, weight)
-        order = self.order
-        if order.scope == "worker" or self._looks.added == order.count:
-            self._looks.find(self._point.weights, self._settings.loss_scale())
-
-    def _capture(self, worker: Worker, weight: float | Tensor) -> None:
-        parameters = [p for p, _, _ in self._owned]
-        gradients = [p.grad for p in self._trained]
-        owned = gradients[: len(parameters)]
-        check_gradients(owned, gradients)
-        if listeners := self._listeners():
-            share = 1.0 if self._settings.reduction == "mean" else weight
-            factor = 1.0 / (share * self._settings.loss_scale())
-            for listener in listeners:
-                listener.saw(worker.index, parameters, owned, factor=factor, weight=weight)
-        self._drop_gradients()
-        self._accumulator.add(gradients, weight)
-        self._statistics.collect()

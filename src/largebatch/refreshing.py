@@ -29,17 +29,21 @@ def refresh(
     batch: tuple[Any, ...],
 ) -> None:
     """Show ``fn(*batch)`` to those, one after another, and leave running statistics as they are."""
+    group = settings.processes.group
+    # Else each process would go by its own batch, and the replicas drift apart.
+    over = {} if group is None else {"process_group": group}
     statistics = RunningStatistics(model)
     statistics.begin_step()
     try:
-        for each in settings.refreshed():
-            each.refresh(fn, *batch)
-            statistics.to_start()
-        perturb = settings.perturb
-        if perturb is not None and perturb.refreshes:
-            found = perturb.refresh(
-                lambda: one_number(fn(*batch)), settings.parameters(), passes.step
-            )
-            passes.shown = [each.detach() for each in found]
+        with settings.processes.apart():
+            for each in settings.refreshed():
+                each.refresh(fn, *batch, **over)
+                statistics.to_start()
+            perturb = settings.perturb
+            if perturb is not None and perturb.refreshes:
+                found = perturb.refresh(
+                    lambda: one_number(fn(*batch)), settings.parameters(), passes.step, **over
+                )
+                passes.shown = [each.detach() for each in found]
     finally:
         statistics.to_start()

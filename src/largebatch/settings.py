@@ -13,6 +13,7 @@ from .checks import check_weight
 from .combine import Reduction
 from .contracts import GradientNoise, Listener, Memorized, Perturbation, Refreshed
 from .memory import bytes_needed
+from .parallel import Processes
 from .rates import Owned, owned_parameters
 
 __all__ = ["Settings"]
@@ -32,6 +33,16 @@ class Settings:
     noise_dtype: torch.dtype | None
     scaler: GradScaler | None
     reduction: Reduction
+    processes: Processes
+
+    @property
+    def workers(self) -> int:
+        """How many workers a step has, over all processes."""
+        return self.processes.ranks * self.count
+
+    def number(self, local: int) -> int:
+        """The number over all processes of a worker of this one."""
+        return self.processes.rank * self.count + local
 
     def owned(self) -> list[Owned]:
         """The parameters in training at this moment, each with its optimizer and group."""

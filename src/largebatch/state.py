@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from .memory import Memory
@@ -13,18 +14,19 @@ from .settings import Settings
 __all__ = ["pack", "unpack"]
 
 FORMAT = 1
-KEYS = ("step", "count", "kind", "shapes", "slots", "shown")
+KEYS = ("step", "count", "rank", "ranks", "kind", "shapes", "slots", "shown")
 
 
 def pack(
-    step: int, count: int, memory: Memory | None, shown: list[Tensor] | None
+    step: int, settings: Settings, memory: Memory | None, shown: list[Tensor] | None
 ) -> dict[str, Any]:
     """What ``torch.load(..., weights_only=True)`` can read; the slots are copies."""
     return {
         "format": FORMAT,
         "step": step,
-        "count": count,
-        "rank": 0,
+        "count": settings.count,
+        "rank": settings.processes.rank,
+        "ranks": settings.processes.ranks,
         "kind": memory.kind if memory else "nothing",
         "shapes": [list(p.shape) for p in memory.parameters] if memory and memory.filled else [],
         "slots": [b.clone() for b in memory.buffers] if memory and memory.filled else [],
@@ -54,14 +56,7 @@ def unpack(
         )
     step = int(state["step"])
     shown = _shown(state, settings)
-    if not state["slots"]:
-        return step, None, shown
-    if state["count"] != settings.count:
-        warnings.warn(
-            f"the state is of {state['count']} workers, there are {settings.count} now: "
-            "their gradient noise starts from zero",
-            stacklevel=3,
-        )
+    if not _has_noise(state, settings):
         return step, None, shown
     parameters = settings.parameters()
     shapes = [tuple(p.shape) for p in parameters]
@@ -75,6 +70,42 @@ def unpack(
     memory = Memory(state["kind"], parameters, settings.count, settings.noise_dtype)
     memory.restore(state["slots"])
     return step, memory, shown
+
+
+def _has_noise(state: dict[str, Any], settings: Settings) -> bool:
+    """Whether every process's slots are of its own workers; says so where some are not."""
+    flaw, empty = _flaw(state, settings), not state["slots"]
+    processes = settings.processes
+    # All start from zero or none does: the noise of some workers would not sum to zero.
+    found = torch.tensor([float(flaw is not None), float(empty)])
+    found = found.to(settings.parameters()[0].device)
+    processes.add_up([found])
+    flawed, emptied = found.tolist()
+    if emptied == processes.ranks:
+        return False
+    if flaw is None and (flawed or emptied):
+        flaw = "another process's state is not of its workers, or empty"
+    if flaw is not None:
+        warnings.warn(f"{flaw}: their gradient noise starts from zero", stacklevel=4)
+    return flaw is None
+
+
+def _flaw(state: dict[str, Any], settings: Settings) -> str | None:
+    """Why the state's slots are not of this process's workers."""
+    processes = settings.processes
+    if (state["ranks"], state["count"]) != (processes.ranks, settings.count):
+        one = (state["ranks"], processes.ranks) == (1, 1)
+        over = "" if one else f" on each of {state['ranks']} processes"
+        here = "" if one else f" on each of {processes.ranks}"
+        return (
+            f"the state is of {state['count']} workers{over}, there are {settings.count}{here} now"
+        )
+    if state["rank"] != processes.rank:
+        return (
+            f"the state is of the process of rank {state['rank']}, this one has rank "
+            f"{processes.rank} (save and load a file for each process)"
+        )
+    return None
 
 
 def _shown(state: dict[str, Any], settings: Settings) -> list[Tensor] | None:

@@ -1,6 +1,6 @@
 """The step: enter a worker, capture its gradient, combine.
 
-A worker is whatever computes one g_i. Here all of them run in one process, one after another.
+A worker is whatever computes one g_i: one of ``count`` on this process, which run in turn.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .combine import Reduction
 from .contracts import GradientNoise, Perturbation
 from .losses import one_number
 from .order import Worker, in_order
-from .parallel import check_model
+from .parallel import processes_of
 from .passes import Passes
 from .rates import check_optimizers
 from .refreshing import refresh, refreshes
@@ -40,12 +40,17 @@ class Workers:
     time; every worker starts from the step's running statistics and their mean is kept. Dropout
     draws from torch's global generator, which is not touched.
 
+    Over a DistributedDataParallel model each process runs ``count`` of a step's workers, and all
+    end with the mean over all: gradients are added up in DDP's own buckets, once a step. Every
+    process makes Workers alike, and calls :meth:`combine` and :meth:`load_state_dict` as often.
+
     Memory: ``count`` x parameters x noise dtype for methods that remember (``bytes_needed``),
     one copy of the perturbed parameters, and one further gradient while a worker runs. Where
     parameters come or go (unfreezing), what is remembered starts from zero for all of them.
 
     Args:
-        model: the module in training; changed in place, never wrapped.
+        model: the module in training, or the DistributedDataParallel around it; changed in place,
+            never wrapped.
         optimizer: one that steps the model's parameters, or a sequence of them. Of the
             parameters that require a gradient only those that they hold are perturbed; the
             model's others are combined all the same.
@@ -58,12 +63,12 @@ class Workers:
         scaler: the GradScaler that scales the losses, so that what is remembered is not scaled;
             ``backward`` then scales the loss itself.
         reduction: "mean" averages losses that are each a worker's mean; "sum" is for loops whose
-            losses already add up to the group's.
+            losses already add up to the group's on each process, over which the mean is taken.
 
     Raises:
         TypeError: a model, optimizer or argument of a kind that cannot work, by name.
         ValueError: a count below 1, or too small for the perturbation; an optimizer that holds
-            none of the model's parameters.
+            none of the model's parameters; a DDP model that other Workers have.
 
     Example:
         >>> import largebatch as lb
@@ -91,13 +96,16 @@ class Workers:
         reduction: Reduction = "mean",
     ) -> None:
         """Check everything; allocate nothing that grows with ``count`` before the first step."""
-        check_model(model)
+        processes = processes_of(model)
         optimizers = check_optimizers(optimizer)
         checks.check_ownership(model, optimizers)
-        checks.check_arguments(perturb, count, gradient_noise, noise_dtype, scaler, reduction)
+        checks.check_arguments(
+            perturb, count, gradient_noise, noise_dtype, scaler, reduction, processes.ranks
+        )
+        processes.check_step(1 if perturb is None else perturb.passes(0), count)
         self.model = model
         self._settings = Settings(
-            optimizers, perturb, count, gradient_noise, noise_dtype, scaler, reduction
+            optimizers, perturb, count, gradient_noise, noise_dtype, scaler, reduction, processes
         )
         self._passes = Passes(model, self._settings)
         self._announced_last: bool | None = None
@@ -118,7 +126,7 @@ class Workers:
     @count.setter
     def count(self, count: int) -> None:
         checks.check_between_steps("count cannot change", self._passes.ran, self._passes.running)
-        checks.check_count(self.perturb, count)
+        checks.check_count(self.perturb, count, self._settings.processes.ranks)
         if count != self.count:
             self._passes.recount(count)
 
@@ -134,7 +142,7 @@ class Workers:
 
     @property
     def offset_to_weight_norm(self) -> Tensor | None:
-        """‖offset‖ / ‖w‖ over the perturbed weights of the last step's first worker, 0-dim."""
+        """‖offset‖ / ‖w‖ over the weights of the last step's first worker here, 0-dim."""
         return self._passes.offset_to_weight_norm
 
     @property
@@ -158,7 +166,8 @@ class Workers:
         Args:
             weight: the worker's number of examples or tokens (reduction "mean", 1 unless given),
                 or its share of the total (reduction "sum", 1/count unless given).
-            last: whether this is the step's last worker on this process; None where unknown.
+            last: whether this is the step's last pass on this process, so that gradients are added
+                up over processes while it runs; None where unknown. The ``count``-th always is.
 
         A pass that raises leaves no trace and does not count: the next is the same worker's again.
 
@@ -167,7 +176,7 @@ class Workers:
             TypeError, ValueError: a sparse gradient; a ``weight`` not above 0, or not 0-dim.
         """
         self._check_idle()
-        checks.check_room(self._passes.order, self._passes.ran)
+        checks.check_room(self._passes.order, self._passes.ran, self._passes.reduced)
         share = self._settings.share(weight)
         last = self._announced_last if last is None else last
         with self._passes.enter(share, last) as worker:
@@ -180,14 +189,17 @@ class Workers:
     def combine(self) -> None:
         """Leave the mean over the step's workers in ``p.grad``, with noise that joins gradients.
 
-        Where fewer than ``count`` workers ran, those are averaged and the others' noise is zero.
-        Where it fails, the step is forgotten: run its workers anew, their noise starts from zero.
+        Where fewer than ``count`` workers ran, those are averaged and the others' noise is zero;
+        of several processes some may have run none. Where it fails, the step is forgotten: run its
+        workers anew, their noise starts from zero.
 
         Raises:
-            RuntimeError: no worker has run since the last call, or one is still running.
+            RuntimeError: no worker has run since the last call, or one is still running; processes
+                disagree on the step or the count, or one waits for the others in vain.
         """
         self._check_idle()
-        checks.check_complete(self._passes.order, self._passes.ran)
+        alone = self._settings.processes.ranks == 1
+        checks.check_complete(self._passes.order, self._passes.ran, alone=alone)
         self._passes.combine()
         self._announced_last = None
 
@@ -233,7 +245,7 @@ class Workers:
             inner: as for :meth:`shards`.
 
         Returns:
-            The batch's loss, 0-dim, detached and not scaled, each worker's at its own weights.
+            The loss of this process's batch, 0-dim, detached and not scaled, at workers' weights.
 
         Raises:
             ValueError: ``fn`` returns something else than one number; the batch cannot be shared.
@@ -285,10 +297,12 @@ class Workers:
             RuntimeError: in the middle of a step.
         """
         checks.check_between_steps("state_dict()", self._passes.ran, self._passes.running)
-        return pack(self.step, self.count, self._passes.memory, self._passes.shown)
+        return pack(self.step, self._settings, self._passes.memory, self._passes.shown)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from :meth:`state_dict`; with another ``count`` the noise starts from zero.
+        """Go on from :meth:`state_dict`; with other workers the noise starts from zero.
+
+        Each process loads its own state, and all must call this.
 
         Raises:
             ValueError: a state of another format, or slots that do not fit the parameters.

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -20,6 +21,9 @@ from torch import Tensor
 from ..seeding import generator
 from .passes import LossFn
 from .products import Method, Product, hessian_products
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
 
 __all__ = ["Eigenpairs", "top_eigenpairs"]
 
@@ -53,6 +57,7 @@ def top_eigenpairs(
     seed: int = 0,
     step: int = 0,
     method: Method = "exact",
+    process_group: ProcessGroup | None = None,
 ) -> Eigenpairs:
     """Return the k eigenpairs of largest magnitude that Lanczos finds.
 
@@ -67,6 +72,7 @@ def top_eigenpairs(
         seed: with `step` names the random first vector.
         step: another number for each estimate.
         method: how products are made: see :func:`hessian_products`.
+        process_group: processes whose products are averaged: all find the same pairs.
 
     Raises:
         ValueError: k below 1, or more than iterations or elements of the parameters; products
@@ -83,7 +89,7 @@ def top_eigenpairs(
     steps = min(2 * k + 10 if iterations is None else iterations, size)
     if not 1 <= k <= steps:
         raise ValueError(f"needs 1 <= k <= iterations and parameters, got k={k} of {steps}")
-    product = hessian_products(fn, parameters, method=method)
+    product = hessian_products(fn, parameters, method=method, process_group=process_group)
     basis, images = _basis(product, parameters, steps, generator("cpu", _START, seed, step))
     # Of the projection itself, not of the recursion's coefficients: right also after a breakdown.
     small = (basis @ images.T).to("cpu", torch.float64)

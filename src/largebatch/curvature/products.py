@@ -17,13 +17,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
 
 from .differences import difference, refuse_halves
 from .passes import LossFn, check_reached, evaluated
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
 
 __all__ = ["Method", "Product", "hessian_products", "hessian_vector_product"]
 
@@ -57,7 +60,11 @@ def hessian_vector_product(
 
 
 def hessian_products(
-    fn: LossFn, parameters: Sequence[Tensor], *, method: Method = "exact"
+    fn: LossFn,
+    parameters: Sequence[Tensor],
+    *,
+    method: Method = "exact",
+    process_group: ProcessGroup | None = None,
 ) -> Product:
     """Return the function from v to H v, for several products at one point.
 
@@ -75,6 +82,8 @@ def hessian_products(
         fn: evaluates the model and returns the loss, one number in a tensor.
         parameters: what the Hessian is taken over.
         method: "exact" or "differences".
+        process_group: processes whose products are averaged, where each has its own batch and a
+            replica of the weights.
 
     Example:
         >>> w = torch.tensor([1.0, 2.0], requires_grad=True)
@@ -101,7 +110,10 @@ def hessian_products(
         _check_vectors(parameters, vectors)
         found = [torch.zeros_like(p, requires_grad=False) for p in parameters]
         chosen = [vectors[j].detach().to(parameters[j].dtype) for j in places]
-        for j, row in zip(places, inner(chosen), strict=True):
+        rows = inner(chosen)
+        if process_group is not None:
+            mean_over(process_group, rows)
+        for j, row in zip(places, rows, strict=True):
             found[j] = row
         return found
 
@@ -127,6 +139,13 @@ def _exact(fn: LossFn, trained: Sequence[Tensor]) -> Product:
         return [torch.zeros_like(v) if row is None else _placed(row, v) for row, v in pairs]
 
     return product
+
+
+def mean_over(group: ProcessGroup, tensors: Sequence[Tensor]) -> None:
+    """Replace each tensor by its mean over the processes, in place."""
+    for tensor in tensors:
+        torch.distributed.all_reduce(tensor, group=group)
+        tensor.div_(torch.distributed.get_world_size(group))
 
 
 def _placed(row: Tensor, like: Tensor) -> Tensor:

@@ -132,6 +132,10 @@ class CLARS(ScaledMomentum):
         """A worker's gradient, or a piece of it; see :class:`~largebatch.contracts.Listener`."""
         self._heard.saw(worker, parameters, gradients, factor=factor, weight=weight)
 
+    def pooled(self) -> Sequence[Tensor]:
+        """Sums of norms and of weights; see :class:`~largebatch.contracts.Pooled`."""
+        return self._heard.pooled(self._owners())
+
     def combined(self, gradients: Sequence[Tensor | None], *, factor: float | Tensor) -> None:
         """All workers of the step were seen: their mean norms are what the next step uses."""
         self._keep("workers", self._heard.means())
@@ -145,7 +149,12 @@ class CLARS(ScaledMomentum):
         """Whether any group needs :meth:`refresh`."""
         return any(group["norms"] == "batches" for group in self.param_groups)
 
-    def refresh(self, fn: Callable[..., Tensor], *batch: Any) -> None:
+    def refresh(
+        self,
+        fn: Callable[..., Tensor],
+        *batch: Any,
+        process_group: torch.distributed.ProcessGroup | None = None,
+    ) -> None:
         """Take the norms of separate small batches' gradients at the present weights.
 
         Costs one gradient of `batches` small batches, as much as the batch's own; the global random
@@ -154,6 +163,8 @@ class CLARS(ScaledMomentum):
         Args:
             fn: called as ``fn(*piece)`` for each small batch; returns its mean loss.
             batch: tensors with the example in dimension 0, of equal length.
+            process_group: processes that have replicas of the weights and a batch each; their
+                norms are averaged.
 
         Raises:
             RuntimeError: no group has norms="batches".
@@ -161,7 +172,7 @@ class CLARS(ScaledMomentum):
             ValueError: the batch has fewer examples than there are small batches.
         """
         heard = Heard()
-        owners = [p for g in self.param_groups for p in g["params"] if p.requires_grad]
+        owners = self._owners()
         asked = [g["batches"] for g in self.param_groups if g["norms"] == "batches"]
         if not asked:
             raise RuntimeError(
@@ -172,7 +183,13 @@ class CLARS(ScaledMomentum):
             with evaluated(partial(fn, *piece), owners) as loss:
                 gradients = torch.autograd.grad(loss, owners, allow_unused=True)
             heard.saw(index, owners, gradients, factor=1.0, weight=1.0)
+        if process_group is not None:
+            for sums in heard.pooled(owners):
+                torch.distributed.all_reduce(sums, group=process_group)
         self._keep("batches", heard.means())
+
+    def _owners(self) -> list[Tensor]:
+        return [p for group in self.param_groups for p in group["params"] if p.requires_grad]
 
     def _keep(self, source: str, means: Sequence[tuple[Tensor, Tensor]]) -> None:
         groups = {id(p): g for g in self.param_groups for p in g["params"]}

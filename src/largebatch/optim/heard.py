@@ -52,15 +52,36 @@ class Heard:
             known = self._sums.get(key, (some, torch.zeros_like(vector)))[1]
             self._sums[key] = some, known + vector * factor * weight
 
+    def pooled(self, parameters: Sequence[Tensor]) -> list[Tensor]:
+        """What was seen, put into one vector to be added up over processes, in place.
+
+        The sums of these parameters, whether seen or not, and then that of the weights: the same
+        on every process.
+        """
+        known = {id(p): mean for p, mean in self._totals()}
+        where = parameters[0].device
+        zero = torch.zeros((), dtype=torch.float64, device=where)
+        total = zero + sum(self._weights.values())
+        sums = [known[id(p)].to(zero) if id(p) in known else zero for p in parameters]
+        vector = torch.stack([*sums, total])
+        self._sums = {tuple(id(p) for p in parameters): (list(parameters), vector[:-1])}
+        self._weights = {0: vector[-1]}
+        return [vector]
+
     def means(self) -> list[tuple[Tensor, Tensor]]:
         """Each parameter with the mean over the workers, 0-dim; nothing is seen any more then."""
         total = sum(self._weights.values())
+        means = [(parameter, each / total) for parameter, each in self._totals()]
+        self._sums, self._weights = {}, {}
+        return means
+
+    def _totals(self) -> list[tuple[Tensor, Tensor]]:
+        """Each parameter that was seen with the sum over the workers, 0-dim."""
         found: dict[int, tuple[Tensor, Tensor]] = {}
         for parameters, vector in self._sums.values():
-            for parameter, mean in zip(parameters, (vector / total).unbind(), strict=True):
+            for parameter, each in zip(parameters, vector.unbind(), strict=True):
                 known = found.get(id(parameter))
-                found[id(parameter)] = (parameter, mean if known is None else known[1] + mean)
-        self._sums, self._weights = {}, {}
+                found[id(parameter)] = (parameter, each if known is None else known[1] + each)
         return list(found.values())
 
 

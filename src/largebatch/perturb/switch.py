@@ -10,11 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from torch import Tensor
 
 from ..contracts import Memorized, Perturbation, Point, Scope
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
 
 __all__ = ["Switch"]
 
@@ -77,11 +80,15 @@ class Switch(Perturbation):
         return self.first.refreshes or self.then.refreshes
 
     def refresh(
-        self, loss: Callable[[], Tensor], weights: Sequence[Tensor], step: int
+        self,
+        loss: Callable[[], Tensor],
+        weights: Sequence[Tensor],
+        step: int,
+        process_group: ProcessGroup | None = None,
     ) -> Sequence[Tensor]:
         """What the one in force finds; nothing where it does not need to see the loss."""
         now = self._at(step)
-        return now.refresh(loss, weights, step) if now.refreshes else []
+        return now.refresh(loss, weights, step, process_group) if now.refreshes else []
 
     @property
     def least_workers(self) -> int:

@@ -1,0 +1,133 @@
+"""Where a process's workers stand among all workers, and how what they found is added up.
+
+    worker i of all = rank * count + local worker        g = sum over processes of their sums
+
+The step asks this one interface; that there is one process only is its trivial case.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+__all__ = ["Join", "OneProcess", "Piece", "Processes"]
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """A process's own gradient of some parameters, about to be added up over the processes.
+
+    Attributes:
+        parameters: whose gradient it is.
+        gradients: one for each, of its shape: views of the buffer that will be reduced. What is
+            written into them is what is added up; where none came, zero.
+        buffer: the memory that they are pieces of.
+    """
+
+    parameters: Sequence[Tensor]
+    gradients: Sequence[Tensor]
+    buffer: Tensor
+
+
+Join = Callable[[Piece], None]
+
+
+class Processes(ABC):
+    """The processes that share a step, seen from one of them.
+
+    Attributes:
+        rank: this process's number.
+        ranks: how many there are.
+        reduces: whether gradients must be added up over processes.
+        group: the processes as torch.distributed knows them; None for one alone.
+    """
+
+    rank: int = 0
+    ranks: int = 1
+    reduces: bool = False
+    group: Any = None
+
+    @abstractmethod
+    def apart(self) -> AbstractContextManager[None]:
+        """A pass whose gradients and buffers stay this process's."""
+
+    @abstractmethod
+    def together(self, join: Join) -> AbstractContextManager[None]:
+        """The pass in whose backward ``join`` gets each piece, which is then added up."""
+
+    @abstractmethod
+    def late(self, join: Join, parameters: Sequence[Tensor]) -> None:
+        """The same without a pass: pieces of zeros; ``parameters`` have something to be joined."""
+
+    @abstractmethod
+    def add_up(self, tensors: Sequence[Tensor]) -> None:
+        """Replace each tensor by its sum over the processes, in place."""
+
+    @abstractmethod
+    def check_step(self, passes: int, count: int) -> None:
+        """Raise where a step of so many workers and passes cannot run on these processes."""
+
+    @abstractmethod
+    def settle_buffers(self, apart_from: Sequence[Tensor]) -> None:
+        """Have the model's buffers alike on all processes; some are alike already."""
+
+
+class OneProcess(Processes):
+    """All workers run here, one after another: nothing to add up.
+
+    Example:
+        >>> one = OneProcess()
+        >>> one.rank, one.ranks, one.reduces
+        (0, 1, False)
+    """
+
+    def __init__(self, model: nn.Module | None = None) -> None:
+        """Watch in the first pass that nobody has wrapped the model since."""
+        self._watched = model
+
+    def apart(self) -> AbstractContextManager[None]:
+        """Every pass is."""
+        distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+        if self._watched is None or not distributed:
+            return nullcontext()
+        return self._watching(self._watched)
+
+    @contextmanager
+    def _watching(self, model: nn.Module) -> Iterator[None]:
+        handle = model.register_forward_pre_hook(_refuse_wrapped)
+        try:
+            yield
+        finally:
+            handle.remove()
+        self._watched = None
+
+    def together(self, join: Join) -> AbstractContextManager[None]:
+        """Nothing is reduced, so nothing is joined."""
+        return nullcontext()
+
+    def late(self, join: Join, parameters: Sequence[Tensor]) -> None:
+        """Nothing to do."""
+
+    def add_up(self, tensors: Sequence[Tensor]) -> None:
+        """One process's sum is the sum."""
+
+    def check_step(self, passes: int, count: int) -> None:
+        """Every step can."""
+
+    def settle_buffers(self, apart_from: Sequence[Tensor]) -> None:
+        """They are."""
+
+
+def _refuse_wrapped(model: nn.Module, args: object) -> None:
+    if DistributedDataParallel._active_ddp_module is not None:
+        raise TypeError(
+            "the model was wrapped in DistributedDataParallel after Workers was made with it, and "
+            "would average the workers' gradients unseen: make Workers with the wrapped model"
+        )

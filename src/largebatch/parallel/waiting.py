@@ -1,0 +1,30 @@
+"""Waiting for other processes: at the group's time limit an error says what it was for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+__all__ = ["explained"]
+
+
+@contextmanager
+def explained(group: Any) -> Iterator[None]:
+    """Say who waited for what where a wait for the processes of ``group`` ends in an error.
+
+    Raises:
+        RuntimeError: instead of torch.distributed's, which names neither.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        rank, ranks = (
+            f(group) for f in (torch.distributed.get_rank, torch.distributed.get_world_size)
+        )
+        raise RuntimeError(
+            f"rank {rank} of {ranks} waited for the other processes' gradients in vain: did one "
+            f"end early, fail, or run fewer steps? ({error})"
+        ) from error
