@@ -58,7 +58,7 @@ def test_bad_input_is_found_before_any_training(config, changes, message):
 
 def test_one_worker_alone_has_no_noise_to_convolve_with(config):
     alone = replace(config, method="gnc", alpha=0.1, worker_size=32)
-    with pytest.raises(InputError, match=r"'gnc' needs at least 2 workers, batch_size=32 over"):
+    with pytest.raises(InputError, match=r"'gnc' needs at least 2 workers, a batch of 32 over"):
         make_training(alone, plan_run(alone, None))
 
 
