@@ -9,13 +9,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, runtime_checkable
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
-
-if TYPE_CHECKING:
-    from torch.distributed import ProcessGroup
 
 __all__ = [
     "GradientNoise",
@@ -163,7 +160,7 @@ class Perturbation(ABC):
         loss: Callable[[], Tensor],
         weights: Sequence[Tensor],
         step: int,
-        process_group: ProcessGroup | None = None,
+        process_group: torch.distributed.ProcessGroup | None = None,
     ) -> Sequence[Tensor]:
         """Look at the loss at ``weights``, and return what the points of later steps shall show.
 

@@ -359,6 +359,7 @@ def one_runs_fewer_passes():
 ALONE = {"ends early": one_ends_early, "fewer passes": one_runs_fewer_passes}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ALONE)
 def test_waiting_in_vain_ends_with_a_message(case, outcomes):
     outcomes(case, case)

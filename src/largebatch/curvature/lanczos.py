@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -21,9 +20,6 @@ from torch import Tensor
 from ..seeding import generator
 from .passes import LossFn
 from .products import Method, Product, hessian_products
-
-if TYPE_CHECKING:
-    from torch.distributed import ProcessGroup
 
 __all__ = ["Eigenpairs", "top_eigenpairs"]
 
@@ -57,7 +53,7 @@ def top_eigenpairs(
     seed: int = 0,
     step: int = 0,
     method: Method = "exact",
-    process_group: ProcessGroup | None = None,
+    process_group: torch.distributed.ProcessGroup | None = None,
 ) -> Eigenpairs:
     """Return the k eigenpairs of largest magnitude that Lanczos finds.
 

@@ -17,16 +17,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from .differences import difference, refuse_halves
 from .passes import LossFn, check_reached, evaluated
-
-if TYPE_CHECKING:
-    from torch.distributed import ProcessGroup
 
 __all__ = ["Method", "Product", "hessian_products", "hessian_vector_product"]
 
@@ -64,7 +61,7 @@ def hessian_products(
     parameters: Sequence[Tensor],
     *,
     method: Method = "exact",
-    process_group: ProcessGroup | None = None,
+    process_group: torch.distributed.ProcessGroup | None = None,
 ) -> Product:
     """Return the function from v to H v, for several products at one point.
 
@@ -141,7 +138,7 @@ def _exact(fn: LossFn, trained: Sequence[Tensor]) -> Product:
     return product
 
 
-def mean_over(group: ProcessGroup, tensors: Sequence[Tensor]) -> None:
+def mean_over(group: torch.distributed.ProcessGroup, tensors: Sequence[Tensor]) -> None:
     """Replace each tensor by its mean over the processes, in place."""
     for tensor in tensors:
         torch.distributed.all_reduce(tensor, group=group)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
@@ -22,9 +22,6 @@ from ..contracts import Perturbation, Point
 from ..curvature import Method, top_eigenpairs
 from ..seeding import normal
 from .filters import check_seed, check_width
-
-if TYPE_CHECKING:
-    from torch.distributed import ProcessGroup
 
 __all__ = ["EigenNoise"]
 
@@ -84,7 +81,7 @@ class EigenNoise(Perturbation):
         loss: Callable[[], Tensor],
         weights: Sequence[Tensor],
         step: int,
-        process_group: ProcessGroup | None = None,
+        process_group: torch.distributed.ProcessGroup | None = None,
     ) -> Sequence[Tensor]:
         """The eigenvalues, then for each weight its part of the k vectors."""
         found = top_eigenpairs(

@@ -10,14 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
+import torch
 from torch import Tensor
 
 from ..contracts import Memorized, Perturbation, Point, Scope
-
-if TYPE_CHECKING:
-    from torch.distributed import ProcessGroup
 
 __all__ = ["Switch"]
 
@@ -84,7 +82,7 @@ class Switch(Perturbation):
         loss: Callable[[], Tensor],
         weights: Sequence[Tensor],
         step: int,
-        process_group: ProcessGroup | None = None,
+        process_group: torch.distributed.ProcessGroup | None = None,
     ) -> Sequence[Tensor]:
         """What the one in force finds; nothing where it does not need to see the loss."""
         now = self._at(step)
