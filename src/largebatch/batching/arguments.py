@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
+from ..whole import check_whole
 from .course import Course
 from .kinds import KINDS, MOVES, RULES, Rule, kind_of
-from .position import check_whole
 
 __all__ = ["check_clock", "check_parts", "check_workers", "one_number", "rule_and_moves"]
 

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from .position import Position, check_key, check_whole, moment
+from ..whole import check_whole
+from .position import Position, check_key, moment
 
 __all__ = ["Course", "Ramp", "Stages"]
 

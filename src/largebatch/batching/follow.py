@@ -17,9 +17,10 @@ from math import isfinite
 
 from torch import Tensor
 
+from ..whole import check_whole
 from .caller import users_level
 from .course import Course
-from .position import Position, check_whole
+from .position import Position
 
 __all__ = ["FollowNoise"]
 

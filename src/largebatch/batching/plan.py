@@ -15,8 +15,9 @@ from typing import Any
 
 from torch import Tensor
 
+from ..whole import check_whole
 from .course import Course
-from .position import Position, check_whole
+from .position import Position
 from .shares import Shares
 
 __all__ = ["Data", "Plan", "Planned"]

@@ -6,20 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from numbers import Real
 
-__all__ = ["KEYS", "Position", "check_key", "check_whole", "moment"]
+from ..whole import check_whole
 
-
-def check_whole(name: str, value: object, least: int = 1) -> int:
-    """Return `value` if it is a whole number of at least `least`, else raise ValueError.
-
-    Example:
-        >>> check_whole("base_batch", 0)
-        Traceback (most recent call last):
-        ValueError: base_batch must be a whole number of at least 1, got 0
-    """
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
-    return value
+__all__ = ["KEYS", "Position", "check_key", "moment"]
 
 
 def moment(value: object) -> float:

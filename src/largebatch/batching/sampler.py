@@ -9,9 +9,10 @@ import torch
 from torch.utils.data import Sampler
 
 from .. import seeding
+from ..whole import check_whole
 from .caller import users_level
 from .plan import Data, Plan, Planned
-from .position import Position, check_whole
+from .position import Position
 from .shares import Shares
 
 __all__ = ["BatchSizeSampler"]

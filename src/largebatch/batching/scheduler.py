@@ -15,12 +15,13 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from ..whole import check_whole
 from .arguments import check_clock, check_parts, check_workers, one_number, rule_and_moves
 from .clock import Clock, ClockKind
 from .course import Course
 from .kinds import Rule
 from .plan import Data, Plan
-from .position import Position, check_whole
+from .position import Position
 from .sampler import BatchSizeSampler
 from .shares import Shares, least_workers
 from .state import identity, pack, unpack

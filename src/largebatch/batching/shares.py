@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from .position import check_whole
+from ..whole import check_whole
 
 __all__ = ["Shares", "least_workers"]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-__all__ = ["Schedule", "check_factor", "check_whole"]
+__all__ = ["Schedule", "check_factor"]
 
 
 class Schedule(ABC):
@@ -29,18 +29,6 @@ class Schedule(ABC):
     @abstractmethod
     def __call__(self, step: int) -> float:
         """Return the factor at `step`, counted from 0."""
-
-
-def check_whole(name: str, value: object, least: int = 1) -> None:
-    """Raise ValueError unless `value` is a whole number (of steps, of examples), at least `least`.
-
-    Example:
-        >>> check_whole("total", 0.5)
-        Traceback (most recent call last):
-        ValueError: total must be a whole number of at least 1, got 0.5
-    """
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
 
 
 def check_factor(name: str, value: object, *, zero: bool = True) -> None:

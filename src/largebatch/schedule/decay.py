@@ -19,7 +19,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from math import cos, pi
 
-from .base import Schedule, check_factor, check_whole
+from ..whole import check_whole
+from .base import Schedule, check_factor
 
 __all__ = ["Constant", "Cosine", "Linear", "MultiStep", "Polynomial"]
 

@@ -22,7 +22,8 @@ from difflib import get_close_matches
 from math import log2, sqrt
 from types import MappingProxyType
 
-from .base import check_factor, check_whole
+from ..whole import check_whole
+from .base import check_factor
 
 __all__ = ["RULES", "Scaled", "scaled"]
 

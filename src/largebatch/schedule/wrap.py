@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from .base import Schedule, check_factor, check_whole
+from ..whole import check_whole
+from .base import Schedule, check_factor
 from .decay import Constant
 
 __all__ = ["FinalCollapse", "WarmUp"]
