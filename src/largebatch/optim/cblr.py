@@ -29,6 +29,7 @@ from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
 from ..curvature import Method, hutchinson_diagonal
+from ..curvature.products import mean_over
 from .base import still
 from .bucket import Bucket
 from .checks import Check, bounds, fraction, nonnegative, one_of
@@ -172,9 +173,9 @@ class CBLR(ScaledMomentum):
         found = hutchinson_diagonal(
             lambda: fn(*batch), owners, samples=samples, seed=seed, step=max(counts), method=method
         )
+        if process_group is not None:
+            mean_over(process_group, [local(new) for new in found])
         for (owner, group), new, count in zip(pairs, found, counts, strict=True):
-            if process_group is not None:
-                _mean_over(process_group, local(new))
             _remember(self.state[owner], new, count + 1, group["average"])
 
     def scales(self, buckets: Sequence[Bucket]) -> Sequence[Tensors]:
@@ -227,8 +228,3 @@ def _remember(state: dict[str, Any], new: Tensor, count: int, average: float) ->
     old, new = local(known), local(new)
     share = (1 - average) / (1 - average**count)
     old.copy_(torch.where(new.isfinite(), old + share * (new - old), old))
-
-
-def _mean_over(group: torch.distributed.ProcessGroup, tensor: Tensor) -> None:
-    torch.distributed.all_reduce(tensor, group=group)
-    tensor.div_(torch.distributed.get_world_size(group))
