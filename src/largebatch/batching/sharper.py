@@ -50,11 +50,7 @@ def sharp_cross_entropy(
         >>> [round(float(sharp_cross_entropy(logits, target, t)), 3) for t in (1.0, 0.5)]
         [0.313, 0.127]
     """
-    if not 0 < temperature <= 1:
-        raise ValueError(
-            f"a sharper loss needs a temperature above 0 and at most 1, got {temperature}: above "
-            "1 it would be flatter"
-        )
+    check_temperature(temperature)
     return functional.cross_entropy(
         logits / temperature,
         targets,
@@ -63,3 +59,12 @@ def sharp_cross_entropy(
         reduction=reduction,
         label_smoothing=label_smoothing,
     )
+
+
+def check_temperature(temperature: float) -> None:
+    """Raise ValueError for a temperature that is none, or that makes no sharper loss."""
+    if not 0 < temperature <= 1:
+        raise ValueError(
+            f"a sharper loss needs a temperature above 0 and at most 1, got {temperature}: above "
+            "1 it would be flatter"
+        )

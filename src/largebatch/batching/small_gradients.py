@@ -45,8 +45,7 @@ def discard_small_gradients(parameters: Tensor | Iterable[Tensor], keep: float =
         >>> weight.grad
         tensor([ 0., -3.,  0.,  2.,  0.])
     """
-    if not 0 < keep <= 1:
-        raise ValueError(f"a share to keep must be above 0 and at most 1, got keep={keep}")
+    check_keep(keep)
     given = [parameters] if isinstance(parameters, Tensor) else list(parameters)
     gradients = [p.grad for p in given if p.grad is not None]
     # All are looked at before any is changed.
@@ -54,6 +53,12 @@ def discard_small_gradients(parameters: Tensor | Iterable[Tensor], keep: float =
         _check_whole(gradient)
     for gradient in gradients:
         keep_largest(gradient, keep)
+
+
+def check_keep(keep: float) -> None:
+    """Raise ValueError for a share that keeps nothing, or more than all."""
+    if not 0 < keep <= 1:
+        raise ValueError(f"a share to keep must be above 0 and at most 1, got keep={keep}")
 
 
 def _check_whole(gradient: Tensor) -> None:

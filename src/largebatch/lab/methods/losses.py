@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch.nn import functional
 
-from largebatch.batching import hard_examples
+from largebatch.batching import hard_examples, sharp_cross_entropy
+from largebatch.batching.sharper import check_temperature
 
 from .kinds import Loss, LossFn, LossOf, Part, RunFacts
 
@@ -19,13 +20,15 @@ def _hard(share: float, run: RunFacts) -> LossOf:
 
 
 def _sharp(temperature: float, run: RunFacts) -> LossOf:
-    if not 0 < temperature <= 1:
-        raise ValueError(f"sharp needs a temperature above 0 and at most 1, got {temperature:g}")
+    check_temperature(temperature)
 
     def of(losses: LossFn) -> LossFn:
         if getattr(losses, "func", None) is not functional.cross_entropy:
             raise ValueError("sharp needs a task whose loss is cross entropy: it divides logits")
-        return lambda outputs, targets: losses(outputs / temperature, targets).mean()
+        # The mean of single losses, as that of all other methods with losses of their own.
+        return lambda outputs, targets: sharp_cross_entropy(
+            outputs, targets, temperature, reduction="none"
+        ).mean()
 
     return of
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 import largebatch as lb
-from largebatch.batching.small_gradients import keep_largest
+from largebatch.batching.small_gradients import check_keep, keep_largest
 from largebatch.contracts import GradientNoise
 
 from .kinds import Noise, Part
@@ -23,8 +23,7 @@ class _Largest(GradientNoise):
     keep: float
 
     def __post_init__(self) -> None:
-        if not 0 < self.keep <= 1:
-            raise ValueError(f"largest keeps a share above 0 and at most 1, got {self.keep:g}")
+        check_keep(self.keep)
 
     def add(self, tensors: Sequence[Tensor | None], step: int, scale: float | Tensor) -> None:
         for tensor in tensors:
