@@ -27,6 +27,7 @@ __all__ = [
     "check_reduced",
     "check_room",
     "check_same_count",
+    "check_sharded",
     "check_weight",
 ]
 
@@ -71,7 +72,18 @@ def check_count(perturb: Perturbation | None, count: int, ranks: int = 1) -> Non
         raise ValueError(
             f"{perturb} needs at least {perturb.least_workers} workers in all, got count={count}"
             f"{where}: with one worker its noise is zero for ever; raise count so that each batch "
-            "is shared, and under DistributedDataParallel pass the wrapped model, not its .module"
+            "is shared; under DistributedDataParallel pass the wrapped model, not its .module; the "
+            "processes of a one-dimensional FSDP mesh run each worker together"
+        )
+
+
+def check_sharded(perturb: Perturbation | None, pieces: int) -> None:
+    """Raise TypeError for a perturbation that would take pieces of weights for whole ones."""
+    if perturb is not None and pieces > 1 and not perturb.sharded:
+        raise TypeError(
+            f"{type(perturb).__name__} does not say that it works on pieces of weights, which "
+            "FSDP2 gives it: take norms and draw random numbers by point.layouts, and set its "
+            "property `sharded` to True"
         )
 
 

@@ -111,8 +111,8 @@ class RunningStatistics:
     def end_step(self, workers: int | Tensor, processes: Processes) -> None:
         """Leave start + mean of the differences over the ``workers`` workers of all processes."""
         if self._buffers:
-            processes.add_up(self._moved)
-            torch._foreach_div_(self._moved, workers)
+            processes.add_up_everywhere(self._moved)
+            torch._foreach_div_(self._moved, workers * processes.pieces)
             torch._foreach_add_(self._buffers, self._moved)
         _copy(self._counters, self._counter_left)
         processes.settle_buffers(self._buffers)

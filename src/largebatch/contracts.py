@@ -14,6 +14,8 @@ from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 import torch
 from torch import Tensor
 
+from .layout import Layout
+
 __all__ = [
     "GradientNoise",
     "Listener",
@@ -39,7 +41,9 @@ class Point:
 
     Attributes:
         step: number of the step, from 0.
-        weights: the perturbable weights, detached, in a fixed order. Read only.
+        weights: the perturbable weights, detached, in a fixed order. Read only. Of a weight that
+            is cut over processes, this one's piece.
+        layouts: for each weight, its whole shape and how it is cut.
         workers: how many workers the step has, over all processes.
         shown: what the perturbation's :meth:`Perturbation.refresh` returned last; None before.
     """
@@ -54,14 +58,17 @@ class Point:
         memories: Callable[[], Sequence[Sequence[Tensor]]] = list,
         add_up: Callable[[Sequence[Tensor]], None] = lambda tensors: None,
         shown: Sequence[Tensor] | None = None,
+        layouts: Sequence[Layout] | None = None,
     ) -> None:
         """Hold the weights of step ``step``.
 
         ``rates`` looks the learning rates up when asked, ``memories`` what is remembered of this
-        process's workers; ``add_up`` replaces tensors by their sums over processes.
+        process's workers; ``add_up`` replaces tensors by their sums over processes; without
+        ``layouts`` every weight is whole.
         """
         self.step = step
         self.weights = weights
+        self.layouts = [Layout(w.shape) for w in weights] if layouts is None else layouts
         self.workers = workers
         self.shown = shown
         self._rates = rates
@@ -175,6 +182,14 @@ class Perturbation(ABC):
         raise NotImplementedError(f"{type(self).__name__} does not need to see the loss")
 
     @property
+    def sharded(self) -> bool:
+        """Whether :meth:`offsets` is right where processes have pieces of weights only (FSDP).
+
+        Element-wise work is; norms and random draws must go by ``point.layouts``.
+        """
+        return False
+
+    @property
     def least_workers(self) -> int:
         """Fewest workers, over all processes, with which the method does anything."""
         return 1
@@ -263,8 +278,9 @@ class GradientNoise(ABC):
 
         Args:
             tensors: a gradient (or a weight) for each parameter that the optimizers hold, in
-                their order; None where it is frozen, has no gradient or is not stepped now. So a
-                parameter's place is the same in every step.
+                their order (a DTensor where it is cut over processes); None where it is frozen,
+                has no gradient or is not stepped now. So a parameter's place is the same in every
+                step.
             step: number of the step, from 0.
             scale: of the loss, whose gradients are still scaled; for weights 1, or 0 where a
                 scaler found the step's gradient not finite.

@@ -23,7 +23,9 @@ from torch import Tensor
 from .checks import check_gradients, check_reduced
 from .combine import Accumulator
 from .contracts import Listener, Pooled
+from .layout import layouts_of
 from .looks import Looks
+from .mesh import local
 from .parallel import Piece, Tally
 from .settings import Settings
 
@@ -59,7 +61,7 @@ class Gathering:
         listeners: Sequence[Listener] = (),
     ) -> None:
         """Start with nothing gathered."""
-        self.looks = Looks(settings.reduction)
+        self.looks = Looks(settings.reduction, layouts_of(trained[:owned]))
         self.workers = 0
         self.everyone: int | Tensor = 0
         self.reduced = False
@@ -126,7 +128,7 @@ class Gathering:
             alone: whether each worker looks for itself, or else all for all.
             passes: after how many looks of this process all of them have.
         """
-        gradients = [p.grad for p in self._trained[: self._owned]]
+        gradients = self._here()[: self._owned]
         check_gradients(gradients, gradients)
         self._drop()
         self.looks.add(gradients, weight)
@@ -151,9 +153,14 @@ class Gathering:
         return gradients
 
     def _left(self) -> list[Tensor | None]:
-        gradients = [parameter.grad for parameter in self._trained]
+        gradients = self._here()
         check_gradients(gradients[: self._owned], gradients)
         return gradients
+
+    def _here(self) -> list[Tensor | None]:
+        """What stands in ``p.grad``; this process's piece of it."""
+        found = (parameter.grad for parameter in self._trained)
+        return [None if gradient is None else local(gradient) for gradient in found]
 
     def _drop(self) -> None:
         for parameter in self._trained:
@@ -233,7 +240,7 @@ class Gathering:
         total = self._sum.total
         found = [p for p, t in zip(self._trained, total, strict=False) if t is not None]
         self._processes.late(partial(self._join, None, 0.0), found)
-        self._total = [parameter.grad for parameter in self._trained]
+        self._total = self._here()
         check_reduced(self._trained, self._total, self._came)
         self.reduced = True
 

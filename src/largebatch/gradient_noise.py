@@ -22,6 +22,8 @@ import torch
 from torch import Tensor
 
 from .contracts import GradientNoise, Placement
+from .layout import layouts_of
+from .mesh import local
 from .seeding import normal
 
 __all__ = ["AnnealedNoise"]
@@ -87,11 +89,13 @@ class AnnealedNoise(GradientNoise):
         deviation = self.deviation(step)
         # Each sum is taken in the wider of the two dtypes and rounded once, into the tensor.
         for place, tensor in enumerate(tensors):
-            if tensor is not None:
-                wide = torch.promote_types(tensor.dtype, torch.float32)
-                noise = normal(tensor, self.seed, _GRADIENT, step, place, dtype=wide)
-                if isinstance(scale, Tensor):
-                    noise.mul_(scale.to(tensor.device))
-                    tensor.add_(noise, alpha=deviation)
-                else:
-                    tensor.add_(noise, alpha=deviation * scale)
+            if tensor is None:
+                continue
+            [layout], piece = layouts_of([tensor]), local(tensor)
+            wide = torch.promote_types(tensor.dtype, torch.float32)
+            names = (self.seed, _GRADIENT, step, place)
+            noise = layout.cut(normal(piece, *names, dtype=wide, shape=layout.shape))
+            if isinstance(scale, Tensor):
+                piece.add_(noise.mul_(scale.to(piece.device)), alpha=deviation)
+            else:
+                piece.add_(noise, alpha=deviation * scale)

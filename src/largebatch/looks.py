@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from .combine import Accumulator, Reduction
+from .layout import Layout
 from .memory import all_finite
 from .parallel import Processes
 
@@ -29,9 +30,10 @@ class Looks:
         found: the gradient last found, one tensor for each weight; None before.
     """
 
-    def __init__(self, reduction: Reduction) -> None:
-        """Start with nothing found."""
+    def __init__(self, reduction: Reduction, layouts: Sequence[Layout] = ()) -> None:
+        """Start with nothing found; ``layouts`` are those of the weights."""
         self.found: list[Tensor] | None = None
+        self._layouts = layouts
         self._sum = Accumulator(reduction)
         self._flaw: Tensor | None = None  # 0-dim: NaN where one was not finite, else 0
 
@@ -57,7 +59,7 @@ class Looks:
             looks.pool(weights, processes)
         undo = 1.0 / (loss_scale * looks.share)
         mean = looks.mean()
-        flaw = torch.where(all_finite(mean), 0.0, torch.nan)
+        flaw = torch.where(all_finite(mean, self._layouts), 0.0, torch.nan)
         self._flaw = flaw if self._flaw is None else self._flaw + flaw
         self.found = [
             torch.zeros_like(w) if g is None else (g * undo).to(w.dtype)

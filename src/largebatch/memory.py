@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 
 from .contracts import Memorized
+from .layout import Layout, everywhere, layouts_of
+from .mesh import local
 
 __all__ = ["Memory", "all_finite", "bytes_needed"]
 
@@ -25,7 +27,7 @@ log = logging.getLogger("largebatch")
 
 def bytes_needed(parameters: Sequence[Tensor], count: int, dtype: torch.dtype | None) -> int:
     """Bytes of ``count`` slots for these parameters (dtype None: each parameter's own)."""
-    return count * sum(p.numel() * (dtype or p.dtype).itemsize for p in parameters)
+    return count * sum(local(p).numel() * (dtype or p.dtype).itemsize for p in parameters)
 
 
 class Memory:
@@ -48,6 +50,7 @@ class Memory:
         self.dtype = dtype
         self.parameters = list(parameters)
         self.count = count
+        self._layouts = layouts_of(parameters)
         self._blocks: dict[int, Tensor] = {}  # by id of the parameter: (count, *its shape)
         self.buffers = self._allocate()
         self._ran = 0
@@ -56,7 +59,8 @@ class Memory:
     def _allocate(self) -> list[Tensor]:
         sizes: dict[tuple[torch.device, torch.dtype], int] = {}
         starts = []
-        for p in self.parameters:
+        pieces = [local(p) for p in self.parameters]
+        for p in pieces:
             where = (p.device, self.dtype or p.dtype)
             starts.append((where, sizes.get(where, 0)))
             sizes[where] = sizes.get(where, 0) + p.numel()
@@ -64,9 +68,9 @@ class Memory:
             where: torch.zeros(self.count, size, device=where[0], dtype=where[1])
             for where, size in sizes.items()
         }
-        for p, (where, start) in zip(self.parameters, starts, strict=True):
-            columns = made[where].narrow(1, start, p.numel())
-            self._blocks[id(p)] = columns.view(self.count, *p.shape)
+        for p, piece, (where, start) in zip(self.parameters, pieces, starts, strict=True):
+            columns = made[where].narrow(1, start, piece.numel())
+            self._blocks[id(p)] = columns.view(self.count, *piece.shape)
         return list(made.values())
 
     def fits(self, kind: Memorized, parameters: Sequence[Tensor]) -> bool:
@@ -112,7 +116,7 @@ class Memory:
     @torch.no_grad()
     def combined(self, gradients: Sequence[Tensor | None], *, factor: float | Tensor) -> None:
         """Turn g_i into omega_i = g_i - g; all zero when g is not finite, without a host sync."""
-        finite = all_finite(gradients)
+        finite = all_finite(gradients, self._layouts)
         for p, g in zip(self.parameters, gradients, strict=True):
             if g is not None and self.kind == "noise":
                 block = self._blocks[id(p)][: self._ran]
@@ -154,9 +158,17 @@ def _copy_scaled(targets: list[Tensor], sources: list[Tensor], factor: float | T
     torch._foreach_copy_(targets, [source * factor for source in sources])
 
 
-def all_finite(gradients: Sequence[Tensor | None]) -> Tensor:
-    """Whether all are, 0-dim on the first one's device: nothing is read on the host."""
-    present = [g for g in gradients if g is not None and g.numel()]
+def all_finite(gradients: Sequence[Tensor | None], layouts: Sequence[Layout] = ()) -> Tensor:
+    """Whether all are, 0-dim on the first one's device: nothing is read on the host.
+
+    With ``layouts``, of this process's pieces and of the others'.
+    """
+    given = [g for g in gradients if g is not None]
+    found = _finite_here([g for g in given if g.numel()])
+    return everywhere(layouts, found.to(given[0].device) if given else found)
+
+
+def _finite_here(present: list[Tensor]) -> Tensor:
     if not present:
         return torch.tensor(True)
     if all(g.device.type == "cpu" for g in present):

@@ -20,7 +20,9 @@ from .checks import check_offsets
 from .clean import CleanWeights, RunningStatistics
 from .contracts import Listener, Point
 from .gathering import Gathering
+from .layout import layouts_of
 from .memory import Memory
+from .mesh import local, placed
 from .norms import relative_norm
 from .order import Order, Worker, order_of
 from .rates import rates_of
@@ -112,10 +114,12 @@ class Passes:
         gathering = self._gathering
         self._start_anew()
         try:
-            gradients = gathering.combined()
-            self._noise.combined(
-                [p for p, _, _ in self._owned], gradients[: len(self._owned)], self.step
-            )
+            gradients = [
+                None if gradient is None else placed(gradient, parameter)
+                for parameter, gradient in zip(self._trained, gathering.combined(), strict=True)
+            ]
+            owned = [parameter for parameter, _, _ in self._owned]
+            self._noise.combined(owned, gradients[: len(owned)], self.step)
             self._statistics.end_step(gathering.everyone, self._settings.processes)
         except BaseException:
             self._forget()
@@ -154,12 +158,13 @@ class Passes:
 
     def _begin_step(self) -> None:
         self._noise.forget()  # of a step that was combined and then skipped
+        self._settings.processes.settle()
         self._owned = self._settings.owned()
         self._keep_trained([p for p, _, _ in self._owned])
         order = self.order
         self._settings.processes.check_step(order.passes, order.count)
         self._statistics.begin_step()
-        weights = [p.detach() for p, _, _ in self._owned]
+        weights = [local(p.detach()) for p, _, _ in self._owned]
         self._point = Point(
             self.step,
             weights,
@@ -168,6 +173,7 @@ class Passes:
             memories=self._memories,
             add_up=self._settings.processes.add_up,
             shown=self.shown,
+            layouts=layouts_of([p for p, _, _ in self._owned]),
         )
         self.offset_to_weight_norm = None
         self._keep_memory([p for p, _, _ in self._owned])
@@ -235,7 +241,8 @@ class Passes:
         offsets = perturb.offsets(self._point, worker.index, memory)
         check_offsets(perturb, offsets, self._point.weights)
         if local == 0:
-            self.offset_to_weight_norm = relative_norm(offsets, self._point.weights)
+            point = self._point
+            self.offset_to_weight_norm = relative_norm(offsets, point.weights, point.layouts)
         return offsets
 
     def _drop_gradients(self) -> None:

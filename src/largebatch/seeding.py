@@ -42,15 +42,20 @@ def generator(device: torch.device | str, *parts: int) -> torch.Generator:
     return torch.Generator(device=device).manual_seed(key(*parts))
 
 
-def normal(like: torch.Tensor, *parts: int, dtype: torch.dtype | None = None) -> torch.Tensor:
+def normal(
+    like: torch.Tensor,
+    *parts: int,
+    dtype: torch.dtype | None = None,
+    shape: torch.Size | None = None,
+) -> torch.Tensor:
     """Standard normal numbers of the shape and device of ``like``, named by ``parts``.
 
     In the order of the indices, so that the memory format of ``like`` makes no difference; in its
-    dtype unless another is given.
+    dtype and shape unless others are given.
 
     Example:
         >>> bool((normal(torch.ones(3), 0, 7) == normal(torch.zeros(3), 0, 7)).all())
         True
     """
-    drawn = torch.empty(like.shape, dtype=dtype or like.dtype, device=like.device)
+    drawn = torch.empty(shape or like.shape, dtype=dtype or like.dtype, device=like.device)
     return drawn.normal_(generator=generator(like.device, *parts))

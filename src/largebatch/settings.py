@@ -83,7 +83,7 @@ class Settings:
         """A worker's weight, checked, or what it is unless given."""
         if weight is not None:
             check_weight(weight)
-            return weight
+            return self.processes.agreed(weight)
         return 1.0 if self.reduction == "mean" else 1.0 / self.count
 
     def loss_scale(self) -> float | Tensor:

@@ -25,8 +25,8 @@ def pack(
         "format": FORMAT,
         "step": step,
         "count": settings.count,
-        "rank": settings.processes.rank,
-        "ranks": settings.processes.ranks,
+        "rank": settings.processes.place,
+        "ranks": settings.processes.places,
         "kind": memory.kind if memory else "nothing",
         "shapes": [list(p.shape) for p in memory.parameters] if memory and memory.filled else [],
         "slots": [b.clone() for b in memory.buffers] if memory and memory.filled else [],
@@ -79,9 +79,9 @@ def _has_noise(state: dict[str, Any], settings: Settings) -> bool:
     # All start from zero or none does: the noise of some workers would not sum to zero.
     found = torch.tensor([float(flaw is not None), float(empty)])
     found = found.to(settings.parameters()[0].device)
-    processes.add_up([found])
+    processes.add_up_everywhere([found])
     flawed, emptied = found.tolist()
-    if emptied == processes.ranks:
+    if emptied == processes.places:
         return False
     if flaw is None and (flawed or emptied):
         flaw = "another process's state is not of its workers, or empty"
@@ -93,17 +93,17 @@ def _has_noise(state: dict[str, Any], settings: Settings) -> bool:
 def _flaw(state: dict[str, Any], settings: Settings) -> str | None:
     """Why the state's slots are not of this process's workers."""
     processes = settings.processes
-    if (state["ranks"], state["count"]) != (processes.ranks, settings.count):
-        one = (state["ranks"], processes.ranks) == (1, 1)
+    if (state["ranks"], state["count"]) != (processes.places, settings.count):
+        one = (state["ranks"], processes.places) == (1, 1)
         over = "" if one else f" on each of {state['ranks']} processes"
-        here = "" if one else f" on each of {processes.ranks}"
+        here = "" if one else f" on each of {processes.places}"
         return (
             f"the state is of {state['count']} workers{over}, there are {settings.count}{here} now"
         )
-    if state["rank"] != processes.rank:
+    if state["rank"] != processes.place:
         return (
             f"the state is of the process of rank {state['rank']}, this one has rank "
-            f"{processes.rank} (save and load a file for each process)"
+            f"{processes.place} (save and load a file for each process)"
         )
     return None
 

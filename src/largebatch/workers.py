@@ -102,6 +102,7 @@ class Workers:
         checks.check_arguments(
             perturb, count, gradient_noise, noise_dtype, scaler, reduction, processes.ranks
         )
+        checks.check_sharded(perturb, processes.pieces)
         processes.check_step(1 if perturb is None else perturb.passes(0), count)
         self.model = model
         self._settings = Settings(

@@ -71,8 +71,8 @@ class Run:
     ) -> None:
         self.module = network() if model is None else model
         self.model = wrap(self.module) if over else self.module
-        self.ranks = dist.get_world_size() if over else 1
-        self.rank = dist.get_rank() if over else 0
+        self.rank, self.ranks = (dist.get_rank(), dist.get_world_size()) if over else (0, 1)
+        self.pieces = self.piece = None  # into how many a worker's examples are cut
         self.count = count
         self.optimizer = optimizer(p for p in self.module.parameters() if p.requires_grad)
         self.workers = lb.Workers(self.model, self.optimizer, perturb, count=count, **workers)
@@ -81,7 +81,12 @@ class Run:
     def mine(self, *whole: Tensor) -> tuple[Tensor, ...]:
         """This process's share of a batch."""
         size = len(whole[0]) // self.ranks
-        return tuple(each[self.rank * size : (self.rank + 1) * size] for each in whole)
+        share = tuple(each[self.rank * size : (self.rank + 1) * size] for each in whole)
+        if self.pieces is None:
+            return share
+        # Of every worker's examples a part.
+        parts = [torch.stack(each.chunk(self.count)).chunk(self.pieces, 1) for each in share]
+        return tuple(part[self.piece].flatten(0, 1) for part in parts)
 
     def loss(self, x: Tensor, y: Tensor) -> Tensor:
         return nn.functional.cross_entropy(self.model(x), y)
@@ -109,7 +114,11 @@ class Run:
         return self
 
     def state(self) -> dict[str, Tensor]:
-        return {name: each.detach() for name, each in self.module.state_dict().items()}
+        return {name: whole(each.detach()) for name, each in self.module.state_dict().items()}
+
+
+def whole(tensor: Tensor) -> Tensor:
+    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
 
 
 def assert_same(ours: Run, theirs: Run, bound: float = 1e-10) -> None:
@@ -127,7 +136,7 @@ def distance(one: Run, other: Run) -> float:
 def assert_replicas_are_identical(run: Run) -> None:
     """Bit for bit: weights, buffers and what the optimizer keeps."""
     states = run.optimizer.state.values()
-    kept = [v for state in states for v in state.values() if isinstance(v, Tensor)]
+    kept = [whole(v) for state in states for v in state.values() if isinstance(v, Tensor)]
     flat = torch.cat([t.double().flatten() for t in (*run.state().values(), *kept)])
     every = [torch.empty_like(flat) for _ in range(dist.get_world_size())]
     dist.all_gather(every, flat)

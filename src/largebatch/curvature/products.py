@@ -22,6 +22,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ..mesh import local
 from .differences import difference, refuse_halves
 from .passes import LossFn, check_reached, evaluated
 
@@ -141,8 +142,9 @@ def _exact(fn: LossFn, trained: Sequence[Tensor]) -> Product:
 def mean_over(group: torch.distributed.ProcessGroup, tensors: Sequence[Tensor]) -> None:
     """Replace each tensor by its mean over the processes, in place."""
     for tensor in tensors:
-        torch.distributed.all_reduce(tensor, group=group)
-        tensor.div_(torch.distributed.get_world_size(group))
+        piece = local(tensor)
+        torch.distributed.all_reduce(piece, group=group)
+        piece.div_(torch.distributed.get_world_size(group))
 
 
 def _placed(row: Tensor, like: Tensor) -> Tensor:

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from ..mesh import local, sharding
 from .measure import norms
-from .mesh import local, sharding
 
 __all__ = ["Heard"]
 
@@ -92,10 +92,11 @@ def _by_kind(
     kinds: dict[object, list[tuple[Tensor, Tensor]]] = {}
     for parameter, gradient in zip(parameters, gradients, strict=True):
         if gradient is not None and gradient.layout == torch.strided:  # the step refuses others
-            kind = (gradient.device, gradient.dtype, sharding(gradient))
+            # Workers hands over pieces, whose parameter says what they are pieces of.
+            kind = (gradient.device, gradient.dtype, sharding(parameter))
             kinds.setdefault(kind, []).append((parameter, gradient))
     for pairs in kinds.values():
-        where = sharding(pairs[0][1])
+        where = sharding(pairs[0][0])
         vector = norms([local(gradient) for _, gradient in pairs])
         if where is not None:
             vector = where.total(vector.square()).sqrt()

@@ -1,4 +1,4 @@
-"""Where workers live: in one process, one after another, or in each of DDP's processes."""
+"""Where workers live: in one process, in each of DDP's, or in each replica of FSDP2's."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from .processes import OneProcess, Piece, Processes
-from .refuse import check_model, check_wrapper
+from .refuse import check_model, check_wrapper, is_sharded
 from .tally import Tally
 
 __all__ = ["OneProcess", "Piece", "Processes", "Tally", "processes_of"]
@@ -20,12 +20,17 @@ def processes_of(model: nn.Module) -> Processes:
     """
     # A compiled DDP model is a wrapper around it.
     original = getattr(model, "_orig_mod", model)
-    inner = original if isinstance(original, DistributedDataParallel) else model
+    wrapped = isinstance(original, DistributedDataParallel) or is_sharded(original)
+    inner = original if wrapped else model
     check_model(inner)
+    # What follows is imported late: where torch is built without processes, one still works.
+    if is_sharded(inner):
+        from .fsdp import ShardedReplicas
+
+        return ShardedReplicas(inner)
     if not isinstance(inner, DistributedDataParallel):
         return OneProcess(inner)
     check_wrapper(inner)
-    # Only now: where torch is built without processes, one of them still works.
     from .ddp import Replicas
 
     return Replicas(inner)

@@ -46,6 +46,9 @@ class Replicas(Processes):
         self._hook: BucketHook = hook_of(model)
         self._hook.take(self)
 
+    def settle(self) -> None:
+        """They are."""
+
     def check_step(self, passes: int, count: int) -> None:
         """Raise for a static graph with passes that are not reduced, and within ``join()``."""
         if self.model.static_graph and passes * count > 1:

@@ -47,12 +47,27 @@ class Processes(ABC):
         ranks: how many there are.
         reduces: whether gradients must be added up over processes.
         group: the processes as torch.distributed knows them; None for one alone.
+        pieces: into how many pieces, each on a process of its own, a replica is cut. Then a rank
+            is a replica, and its processes run each of its workers together.
+        piece: which one this process has.
     """
 
     rank: int = 0
     ranks: int = 1
     reduces: bool = False
     group: Any = None
+    pieces: int = 1
+    piece: int = 0
+
+    @property
+    def place(self) -> int:
+        """This process's number among all that hold something."""
+        return self.rank * self.pieces + self.piece
+
+    @property
+    def places(self) -> int:
+        """How many hold something."""
+        return self.ranks * self.pieces
 
     @abstractmethod
     def apart(self) -> AbstractContextManager[None]:
@@ -69,6 +84,18 @@ class Processes(ABC):
     @abstractmethod
     def add_up(self, tensors: Sequence[Tensor]) -> None:
         """Replace each tensor by its sum over the processes, in place."""
+
+    def add_up_everywhere(self, tensors: Sequence[Tensor]) -> None:
+        """The same over all processes, also those that run one worker together."""
+        self.add_up(tensors)
+
+    def agreed(self, weight: float | Tensor) -> float | Tensor:
+        """A worker's weight, from those that the processes give which run it together."""
+        return weight
+
+    @abstractmethod
+    def settle(self) -> None:
+        """Have the model's parameters in place, before a step looks at them."""
 
     @abstractmethod
     def check_step(self, passes: int, count: int) -> None:
@@ -118,6 +145,9 @@ class OneProcess(Processes):
     def add_up(self, tensors: Sequence[Tensor]) -> None:
         """One process's sum is the sum."""
 
+    def settle(self) -> None:
+        """They are."""
+
     def check_step(self, passes: int, count: int) -> None:
         """Every step can."""
 
@@ -126,6 +156,11 @@ class OneProcess(Processes):
 
 
 def _refuse_wrapped(model: nn.Module, args: object) -> None:
+    if any(type(module).__name__.startswith("FSDP") for module in model.modules()):
+        raise TypeError(
+            "fully_shard was applied after Workers was made: apply it first, then make the "
+            "optimizer from the sharded parameters, then Workers"
+        )
     if DistributedDataParallel._active_ddp_module is not None:
         raise TypeError(
             "the model was wrapped in DistributedDataParallel after Workers was made with it, and "

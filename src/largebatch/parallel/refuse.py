@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 
 from torch import nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
-__all__ = ["check_model", "check_wrapper"]
+from ..mesh import Sharding, sharding
+
+__all__ = ["check_model", "check_wrapper", "is_sharded"]
 
 ADVICE = (
-    "this version of largebatch holds its workers in one process or over DistributedDataParallel: "
-    "pass the plain module or the DDP model itself, or train without Workers"
+    "Workers run in one process, over DistributedDataParallel or over fully_shard (FSDP2): pass "
+    "the plain module, or the DDP or FSDP2 model itself, or train without Workers"
 )
 
 
@@ -32,12 +35,80 @@ def check_model(model: nn.Module) -> None:
             )
         if type(module).__name__ in {"FullyShardedDataParallel", "DeepSpeedEngine"}:
             raise TypeError(f"{type(module).__name__}{where} is not supported; {ADVICE}")
-    for name, parameter in model.named_parameters():
-        # By name: importing torch.distributed.tensor takes longer than all of largebatch.
-        if type(parameter.data).__name__ == "DTensor":
+    if is_sharded(model):
+        _check_sharded(model)
+    else:
+        _check_whole(model)
+
+
+def is_sharded(model: nn.Module) -> bool:
+    """Whether fully_shard was applied to the model itself."""
+    # Whoever applied it has imported it, which takes longer than all of largebatch.
+    fsdp = sys.modules.get("torch.distributed.fsdp")
+    return fsdp is not None and isinstance(model, fsdp.FSDPModule)
+
+
+def _check_whole(model: nn.Module) -> None:
+    for name, module in model.named_modules():
+        if is_sharded(module):
             raise TypeError(
-                f"parameter {name!r} is a DTensor (FSDP2, tensor or pipeline parallel); {ADVICE}"
+                f"fully_shard was applied to {name!r}, but not to the model itself, whose other "
+                "gradients nobody would add up: apply it to the whole model too, last"
             )
+    for name, parameter in model.named_parameters():
+        if sharding(parameter) is not None:
+            raise TypeError(
+                f"parameter {name!r} is a DTensor of tensor, pipeline or context parallelism; "
+                f"{ADVICE}"
+            )
+
+
+def _check_sharded(model: nn.Module) -> None:
+    """Raise unless all that is in training lies alike, over one or two dimensions of data."""
+    lie = {name: sharding(p) for name, p in model.named_parameters() if p.requires_grad}
+    first = next(iter(lie.values()), None)
+    for name, each in lie.items():
+        if each is None or first is None:
+            raise TypeError(
+                f"parameter {name!r} is in training, but not sharded: its gradient would stay "
+                "this process's own; do not name it in ignored_params, or freeze it"
+            )
+        if each.mesh != first.mesh:
+            raise TypeError(
+                f"parameter {name!r} lies on another mesh than the first: Workers need fully_shard "
+                "over one mesh for the whole model"
+            )
+        _check_placed(name, each)
+    for name, module in model.named_modules():
+        if type(module).__name__.startswith("FSDP") and is_sharded(module):
+            _check_reduction(name, module)
+
+
+def _check_placed(name: str, where: Sharding) -> None:
+    kinds = [type(placement).__name__ for placement in where.placements]
+    known = kinds in (["Shard"], ["Replicate", "Shard"])
+    if not known or where.mesh._get_root_mesh().ndim > where.mesh.ndim:
+        raise TypeError(
+            f"parameter {name!r} is placed as {where.placements} on {where.mesh}: Workers need "
+            "fully_shard over a mesh of its own, of shards or of replicas by shards, without "
+            "tensor, pipeline or context parallelism"
+        )
+
+
+def _check_reduction(name: str, module: nn.Module) -> None:
+    """Raise where somebody has changed how FSDP adds gradients up."""
+    from .own_replica import groups_of
+
+    for group in groups_of(module):
+        for what, changed in (
+            ("set_all_reduce_hook", group._all_reduce_hook),
+            ("set_gradient_divide_factor", group.gradient_divide_factor),
+        ):
+            if changed is not None:
+                raise TypeError(
+                    f"{what} was called on {name or 'the model'!r}, which changes what the mean "
+                    "over workers is: leave it out"
+                )
 
 
 # What a DDP model may have been made with that changes which gradients are reduced, and when.

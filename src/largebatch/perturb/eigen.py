@@ -95,6 +95,11 @@ class EigenNoise(Perturbation):
         )
         return [found.values, *found.vectors]
 
+    @property
+    def sharded(self) -> bool:
+        """Its vectors lie as the weights do."""
+        return True
+
     def offsets(
         self, point: Point, worker: int, memory: Sequence[Tensor] | None
     ) -> Sequence[Tensor | None]:

@@ -22,6 +22,7 @@ from typing import Literal, get_args
 from torch import Tensor
 
 from ..contracts import Memorized, Perturbation, Point
+from ..layout import Layout
 from ..seeding import normal
 from .filters import check_seed, check_width
 
@@ -75,16 +76,23 @@ class Extrapolation(Perturbation):
         """The worker's gradient, for the past kind."""
         return "gradient" if self.kind == "past" else "nothing"
 
+    @property
+    def sharded(self) -> bool:
+        """Noise is drawn for whole parameters."""
+        return True
+
     def offsets(
         self, point: Point, worker: int, memory: Sequence[Tensor] | None
     ) -> Sequence[Tensor | None]:
         """-eta_inner*h_i; nothing before the first step for the past kind."""
         if self.kind == "noise":
-            return [self._noise(w, point.step, worker, j) for j, w in enumerate(point.weights)]
+            laid = zip(point.weights, point.layouts, strict=True)
+            return [self._noise(*each, point.step, worker, j) for j, each in enumerate(laid)]
         if memory is None:
             return [None] * len(point.weights)
         pairs = zip(point.weights, memory, strict=True)
         return [h.to(w.dtype) * -self.inner_lr for w, h in pairs]
 
-    def _noise(self, weight: Tensor, step: int, worker: int, place: int) -> Tensor:
-        return normal(weight, self.seed, step, worker, place).mul_(-self.inner_lr)
+    def _noise(self, weight: Tensor, layout: Layout, step: int, worker: int, place: int) -> Tensor:
+        drawn = normal(weight, self.seed, step, worker, place, shape=layout.shape)
+        return layout.cut(drawn).mul_(-self.inner_lr)

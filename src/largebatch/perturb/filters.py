@@ -9,13 +9,14 @@ Source: Haruki et al. (GNC), Eq. 5-6; the filter as in Li et al. (2018).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from ..contracts import Point, RateKind
+from ..layout import Layout, totals
 
 __all__ = [
     "Scaling",
@@ -30,15 +31,34 @@ __all__ = [
 Scaling = Literal["filter", "plain"]
 
 
-def filter_norms(weights: Sequence[Tensor]) -> list[Tensor | None]:
+def filter_norms(
+    weights: Sequence[Tensor], layouts: Sequence[Layout] | None = None
+) -> list[Tensor | None]:
     """‖w^(p)‖ per filter, shaped (filters, 1, ..., 1); None for weights without filters.
+
+    Of pieces of weights, the norms of the whole filters.
 
     Example:
         >>> filter_norms([torch.tensor([[3.0, 4.0], [0.0, 0.0]]), torch.zeros(2)])
         [tensor([[5.],
                 [0.]]), None]
     """
-    return [size(w) if w.ndim >= 2 else None for w in weights]
+    found = [size(w) if w.ndim >= 2 else None for w in weights]
+    for place, norm in _of_cut(found, layouts):
+        found[place] = norm
+    return found
+
+
+def _of_cut(
+    norms: Sequence[Tensor | None], layouts: Sequence[Layout] | None
+) -> Iterator[tuple[int, Tensor]]:
+    """Place and whole norms of the filters that lie on several processes."""
+    cut = [(j, norm) for j, norm in enumerate(norms) if layouts and layouts[j].cuts_filters]
+    known = [(j, norm, layouts[j]) for j, norm in cut if norm is not None and layouts]
+    if known:
+        squares = totals([each for _, _, each in known], [norm.square() for _, norm, _ in known])
+        for (j, _, _), whole in zip(known, squares, strict=True):
+            yield j, whole.sqrt()
 
 
 def size(filters: Tensor) -> Tensor:
@@ -55,7 +75,7 @@ def factors(
     rates = point.rates(rate)
     if scaling == "plain":
         return [-alpha * eta for eta in rates]
-    norms = point.once(filter_norms, lambda: filter_norms(point.weights))
+    norms = point.once(filter_norms, lambda: filter_norms(point.weights, point.layouts))
     return [
         None if norm is None else norm * (-alpha * eta)
         for norm, eta in zip(norms, rates, strict=True)

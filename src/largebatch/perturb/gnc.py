@@ -66,6 +66,11 @@ class GNC(Perturbation):
         return "noise"
 
     @property
+    def sharded(self) -> bool:
+        """Filters' norms are of whole filters."""
+        return True
+
+    @property
     def least_workers(self) -> int:
         """Two: a single worker's gradient is the mean, and its noise zero for ever."""
         return 2

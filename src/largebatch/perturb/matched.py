@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from ..contracts import Memorized, Perturbation, Point, RateKind
+from ..layout import Layout, totals
 from ..seeding import generator, normal
 from .filters import Scaling, check_options, check_seed
 from .gnc import GNC
@@ -82,6 +83,11 @@ class MatchedNoise(Perturbation):
         return "noise"
 
     @property
+    def sharded(self) -> bool:
+        """Permuted, each offset is gathered whole; isotropic, drawn whole and cut."""
+        return True
+
+    @property
     def least_workers(self) -> int:
         """Two, as GNC."""
         return 2
@@ -98,14 +104,14 @@ class MatchedNoise(Perturbation):
 
     def _permuted(self, point: Point, offsets: Sequence[Tensor | None]) -> list[Tensor | None]:
         made: list[Tensor | None] = []
-        for place, offset in enumerate(offsets):
+        for place, (offset, layout) in enumerate(zip(offsets, point.layouts, strict=True)):
             if offset is None:
                 made.append(None)
                 continue
-            rows = self._rows(offset)
+            rows = self._rows(layout.joined(offset))
             draw = partial(self._draw_order, rows, point.step, place)
             order, signs = point.once((self, "order", place), draw)
-            made.append(rows.gather(1, order).mul_(signs).view(offset.shape))
+            made.append(layout.cut(rows.gather(1, order).mul_(signs).view(layout.shape)))
         return made
 
     def _draw_order(self, rows: Tensor, step: int, place: int) -> tuple[Tensor, Tensor]:
@@ -123,13 +129,14 @@ class MatchedNoise(Perturbation):
     def _isotropic(self, point: Point, worker: int) -> list[Tensor | None]:
         sizes = point.once((self, "sizes"), lambda: self._sizes(point))
         made: list[Tensor | None] = []
-        for place, (weight, size) in enumerate(zip(point.weights, sizes, strict=True)):
+        each = zip(point.weights, point.layouts, sizes, strict=True)
+        for place, (weight, layout, size) in enumerate(each):
             if size is None:
                 made.append(None)
                 continue
-            draw = partial(self._mean_draw, weight, point, place)
+            draw = partial(self._mean_draw, weight, layout, point, place)
             mean, spread = point.once((self, "draws", place), draw)
-            drawn = _drawn(weight, self.seed, point.step, worker, place).sub_(mean)
+            drawn = _drawn(weight, layout, self.seed, point.step, worker, place).sub_(mean)
             factor = torch.where(spread > 0, size / spread, torch.zeros_like(size))
             made.append(self._rows(drawn).mul_(factor).view(weight.shape).to(weight.dtype))
         return made
@@ -145,19 +152,32 @@ class MatchedNoise(Perturbation):
             ]
 
         means = point.mean_over_workers((self, "squares"), squares)
-        return [None if mean.ndim == 0 else mean.sqrt() for mean in means]
+        whole = self._whole_rows(point.layouts, means)
+        return [None if mean.ndim == 0 else mean.sqrt() for mean in whole]
 
-    def _mean_draw(self, weight: Tensor, point: Point, place: int) -> tuple[Tensor, Tensor]:
+    def _whole_rows(self, layouts: Sequence[Layout], sums: Sequence[Tensor]) -> list[Tensor]:
+        """Sums over each row, also where a row lies on several processes."""
+        found = list(sums)
+        cut = [j for j, each in enumerate(layouts) if self.scaling == "plain" or each.cuts_filters]
+        whole = totals([layouts[j] for j in cut], [sums[j] for j in cut])
+        for j, each in zip(cut, whole, strict=True):
+            found[j] = each
+        return found
+
+    def _mean_draw(
+        self, weight: Tensor, layout: Layout, point: Point, place: int
+    ) -> tuple[Tensor, Tensor]:
         """The mean of all workers' draws, and the root mean square norm of their differences."""
         mean = torch.zeros(weight.shape, dtype=_wide(weight), device=weight.device)
         squares = self._squares(mean)
         for worker in range(point.workers):
             # Welford's recursion: the difference of two sums would lose what few coordinates have.
-            drawn = _drawn(weight, self.seed, point.step, worker, place)
+            drawn = _drawn(weight, layout, self.seed, point.step, worker, place)
             before = drawn - mean
             mean += before / (worker + 1)
             squares += self._rows(before.mul_(drawn.sub_(mean))).sum(1, keepdim=True)
-        return mean, (squares / point.workers).sqrt()
+        [whole] = self._whole_rows([layout], [squares])
+        return mean, (whole / point.workers).sqrt()
 
     def _squares(self, tensor: Tensor) -> Tensor:
         """Squared norm of each row."""
@@ -169,5 +189,6 @@ def _wide(weight: Tensor) -> torch.dtype:
     return torch.float64 if weight.dtype == torch.float64 else torch.float32
 
 
-def _drawn(weight: Tensor, seed: int, step: int, worker: int, place: int) -> Tensor:
-    return normal(weight, seed, step, worker, place, dtype=_wide(weight))
+def _drawn(weight: Tensor, layout: Layout, seed: int, step: int, worker: int, place: int) -> Tensor:
+    names = (seed, step, worker, place)
+    return layout.cut(normal(weight, *names, dtype=_wide(weight), shape=layout.shape))

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ..contracts import Perturbation, Point, RateKind
+from ..layout import Layout
 from ..seeding import generator
 from .filters import Scaling, check_options, check_seed, factors, size
 
@@ -53,25 +54,40 @@ class RNC(Perturbation):
         check_options("RNC", self.alpha, self.scaling, self.rate)
         check_seed("RNC", self.seed)
 
+    @property
+    def sharded(self) -> bool:
+        """Noise is drawn for whole parameters."""
+        return True
+
     def offsets(
         self, point: Point, worker: int, memory: Sequence[Tensor] | None
     ) -> Sequence[Tensor | None]:
         """One draw per parameter; parameters without filters are skipped filter-wise."""
         found = point.once(self, lambda: factors(point, self.alpha, self.scaling, self.rate))
         made: list[Tensor | None] = []
-        for j, (w, factor) in enumerate(zip(point.weights, found, strict=True)):
+        each = zip(point.weights, point.layouts, found, strict=True)
+        for j, (w, layout, factor) in enumerate(each):
             if factor is None:
                 made.append(None)
                 continue
-            omega = self._draw(w, point.step, worker, j)
-            made.append(omega * (factor if self.scaling == "plain" else factor / _length(omega)))
+            omega = self._draw(w, layout, point.step, worker, j)
+            if self.scaling == "plain":
+                made.append(layout.cut(omega) * factor)
+            else:
+                made.append(layout.cut(omega) * (factor / _pieces_length(omega, layout)))
         return made
 
-    def _draw(self, weight: Tensor, step: int, worker: int, place: int) -> Tensor:
+    def _draw(self, weight: Tensor, layout: Layout, step: int, worker: int, place: int) -> Tensor:
+        """For the whole parameter, of which the weight may be a piece."""
         source = generator(weight.device, self.seed, step, worker, place)
         # In the order of the indices, so that a weight's memory format makes no difference.
-        drawn = torch.empty(weight.shape, dtype=weight.dtype, device=weight.device)
+        drawn = torch.empty(layout.shape, dtype=weight.dtype, device=weight.device)
         return drawn.uniform_(-1, 1, generator=source)
+
+
+def _pieces_length(omega: Tensor, layout: Layout) -> Tensor:
+    """Norm of each filter of this process's piece, over the whole filter."""
+    return _length(omega if layout.cuts_filters else layout.cut(omega))
 
 
 def _length(omega: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ..contracts import Perturbation, Point, Scope
+from ..layout import Layout, joint_norm
 from .filters import check_width
 
 __all__ = ["SAM"]
@@ -62,6 +63,11 @@ class SAM(Perturbation):
         """The batch, or the worker for m-SAM."""
         return "worker" if self.per_worker else "batch"
 
+    @property
+    def sharded(self) -> bool:
+        """The gradient's norm is over whole parameters."""
+        return True
+
     def offsets(
         self, point: Point, worker: int, memory: Sequence[Tensor] | None
     ) -> Sequence[Tensor | None]:
@@ -69,16 +75,16 @@ class SAM(Perturbation):
         if memory is None:
             raise ValueError("SAM looks along a gradient that a first pass must have found")
         if self.per_worker:
-            factor = self._factor(memory)
+            factor = self._factor(memory, point.layouts)
         else:  # all workers climb the same gradient: its norm is needed once
-            factor = point.once(self, lambda: self._factor(memory))
+            factor = point.once(self, lambda: self._factor(memory, point.layouts))
         # The factor keeps its precision: only the product is rounded to a half.
         return [(g * factor.to(g.device)).to(g.dtype) for g in memory]
 
-    def _factor(self, gradients: Sequence[Tensor]) -> Tensor:
+    def _factor(self, gradients: Sequence[Tensor], layouts: Sequence[Layout]) -> Tensor:
         """Rho/||g||, 0 for a gradient of 0."""
         double = any(g.dtype == torch.float64 for g in gradients)
         wide = torch.float64 if double else torch.float32
         norms = torch._foreach_norm(list(gradients), 2, wide)
-        norm = torch.linalg.vector_norm(torch.stack([n.to(norms[0].device) for n in norms]))
+        norm = joint_norm(layouts, torch.stack([n.to(norms[0].device) for n in norms]))
         return torch.where(norm > 0, self.rho / norm, torch.zeros_like(norm))

@@ -89,6 +89,11 @@ class Switch(Perturbation):
         return now.refresh(loss, weights, step, process_group) if now.refreshes else []
 
     @property
+    def sharded(self) -> bool:
+        """Where both are."""
+        return self.first.sharded and self.then.sharded
+
+    @property
     def least_workers(self) -> int:
         """The larger of the two."""
         return max(self.first.least_workers, self.then.least_workers)

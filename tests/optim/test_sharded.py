@@ -10,7 +10,7 @@ from torch import nn
 
 import largebatch.optim
 from largebatch.contracts import Listener
-from largebatch.optim.mesh import sharding
+from largebatch.mesh import sharding
 
 STEPS = 4
 

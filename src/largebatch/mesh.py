@@ -3,7 +3,7 @@ r"""Parameters that are cut over a mesh of processes (DTensor): their local piec
     sum over the whole parameter = sum over processes of the sum over each one's piece
 
 Element-wise work is done on the local piece, which is exact; what is summed over a parameter is
-summed over its pieces first and then, in one small all-reduce a bucket, over the mesh.
+summed over its pieces first and then, in one small all-reduce, over the mesh.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
 
-__all__ = ["Sharding", "local", "sharding"]
+__all__ = ["Sharding", "local", "placed", "sharding"]
 
 
 @dataclass(frozen=True)
@@ -42,20 +42,32 @@ class Sharding:
                 torch.distributed.all_reduce(sums, group=group)
         return sums
 
-    def whole(self, piece: Tensor, like: Tensor) -> Tensor:
-        """The whole tensor of which every process has its piece; ``like`` is such a parameter."""
+    def placed(self, piece: Tensor, shape: torch.Size, stride: tuple[int, ...]) -> Tensor:
+        """The DTensor of ``shape`` of which every process has its piece."""
         from torch.distributed.tensor import DTensor
 
-        made = DTensor.from_local(
-            piece,
-            self.mesh,
-            self.placements,
-            run_check=False,
-            shape=like.shape,
-            stride=like.stride(),
+        return DTensor.from_local(
+            piece, self.mesh, self.placements, run_check=False, shape=shape, stride=stride
         )
-        gathered: Tensor = made.full_tensor()
-        return gathered
+
+    def whole(self, piece: Tensor, like: Tensor) -> Tensor:
+        """The whole tensor of which every process has its piece; ``like`` is such a parameter."""
+        return self.gathered(piece, like.shape, like.stride())
+
+    def gathered(self, piece: Tensor, shape: torch.Size, stride: tuple[int, ...]) -> Tensor:
+        """The whole tensor of ``shape``, on every process."""
+        whole: Tensor = self.placed(piece, shape, stride).full_tensor()  # type: ignore[attr-defined]
+        return whole
+
+    def piece(self, whole: Tensor) -> Tensor:
+        """This process's piece of a whole tensor: a view, cut as torch.chunk cuts."""
+        for dimension, placement in enumerate(self.placements):
+            if placement.is_shard():
+                length = whole.shape[placement.dim]
+                each = -(-length // self.mesh.size(dimension))
+                start = min(each * self.mesh.get_local_rank(dimension), length)
+                whole = whole.narrow(placement.dim, start, min(each, length - start))
+        return whole
 
 
 def sharding(parameter: Tensor) -> Sharding | None:
@@ -82,6 +94,12 @@ def local(tensor: Tensor) -> Tensor:
     with torch.no_grad():
         piece: Tensor = tensor.to_local()  # type: ignore[attr-defined]
     return piece
+
+
+def placed(piece: Tensor, like: Tensor) -> Tensor:
+    """A piece as the tensor that ``like`` is: on its mesh, where it is cut over one."""
+    where = sharding(like)
+    return piece if where is None else where.placed(piece, like.shape, like.stride())
 
 
 def _is_dtensor(tensor: Tensor) -> bool:
