@@ -29,77 +29,44 @@ RULES = {
     "LARS": lambda p: lb.LARS(p, lr=0.5, trust_coefficient=0.1, weight_decay=1e-3),
     "CLARS": lambda p: lb.CLARS(p, lr=0.5, trust_coefficient=0.1, cap=1.0, weight_decay=1e-3),
 }
-# Replicas and pieces of each. Over one dimension all processes are one replica.
-MESHES = {"replicas": (2, 1), "shards": (1, 2), "both": (2, 2)}
 
 
-@functools.cache
-def mesh(kind: str):
-    from torch.distributed.device_mesh import init_device_mesh
-
-    replicas, pieces = MESHES[kind]
-    if replicas == 1:
-        return init_device_mesh("cpu", (pieces,))
-    return init_device_mesh("cpu", (replicas, pieces), mesh_dim_names=("replicate", "shard"))
-
-
-def sharded(kind: str, model, **options):
-    from torch.distributed.fsdp import fully_shard
-
-    for module in (model.first, model.last, model):
-        fully_shard(module, mesh=mesh(kind), **options)
-    return model
-
-
-def run_over(kind: str, optimizer, perturb, count: int, model, *, apart: bool, **workers):
-    """A Run over a mesh; each process sees its part of its worker's examples, or all of them."""
-    import replicas
-
-    wrap = functools.partial(sharded, kind)
-    run = replicas.Run(optimizer, perturb, count, over=True, model=model, wrap=wrap, **workers)
-    over, pieces = mesh(kind), MESHES[kind][1]
-    run.ranks = over.size(0) if over.ndim == 2 else 1
-    run.rank = over.get_local_rank(0) if over.ndim == 2 else 0
-    if apart:
-        run.pieces, run.piece = pieces, over.get_local_rank(over.ndim - 1)
-    return run
-
-
-def compare(perturbation: str, rule: str, count: int, kind: str, *, apart: bool, **workers) -> None:
+def compare(perturbation: str, rule: str, count: int, kind: str, *, cut: bool) -> None:
+    import meshes
     import replicas
 
     perturb, optimizer = PERTURBATIONS[perturbation], RULES[rule]
     # Batch norm's statistics are of what one process sees.
-    model = replicas.network(norm=not apart)
-    ours = run_over(kind, optimizer, perturb, count, model, apart=apart, **workers).run()
-    theirs = simulated(optimizer, perturb, count * ours.ranks, apart=apart)
+    model = replicas.network(norm=not cut)
+    ours = meshes.run_over(kind, optimizer, perturb, count, cut=cut, model=model).run()
+    theirs = simulated(optimizer, perturb, count * ours.ranks, cut=cut)
     replicas.assert_same(ours, theirs)
     replicas.assert_replicas_are_identical(ours)
     if perturb is None:
         return
     assert theirs.offsets > 0.01
-    assert replicas.distance(theirs, simulated(optimizer, None, theirs.count, apart=apart)) > 1e-3
+    assert replicas.distance(theirs, simulated(optimizer, None, theirs.count, cut=cut)) > 1e-3
     if ours.rank == 0:  # of the step's first worker
         torch.testing.assert_close(ours.offsets, theirs.offsets, rtol=1e-5, atol=0)
 
 
 @functools.cache
-def simulated(optimizer, perturb, workers: int, *, apart: bool):
+def simulated(optimizer, perturb, workers: int, *, cut: bool):
     import replicas
 
-    model = replicas.network(norm=not apart)
+    model = replicas.network(norm=not cut)
     return replicas.Run(optimizer, perturb, workers, over=False, model=model).run()
 
 
 def cases(kind: str, rules, counts, perturbations=PERTURBATIONS) -> dict:
     return {
-        f"{p}-{r}-{count}-{kind}-{apart}": functools.partial(
-            compare, p, r, count, kind, apart=apart == "cut"
+        f"{p}-{r}-{count}-{kind}-{seen}": functools.partial(
+            compare, p, r, count, kind, cut=seen == "cut"
         )
         for p in perturbations
         for r in rules
         for count in counts
-        for apart in ("cut", "copied")
+        for seen in ("cut", "copied")
     }
 
 
@@ -110,6 +77,7 @@ EVERY = {
 FOUR = {**cases("both", ["CLARS"], [1]), **cases("both", ["SGD"], [2], ["none", "GNC", "permuted"])}
 QUICK = [
     *(f"{p}-SGD-2-replicas-copied" for p in ("none", "GNC", "SAM", "isotropic", "extrapolation")),
+    "GNC-SGD-4-shards-copied",
     *(f"{p}-CLARS-4-shards-cut" for p in ("GNC", "RNC", "m-SAM", "permuted", "eigen", "noise")),
 ]
 REST = [name for name in EVERY if name not in QUICK]

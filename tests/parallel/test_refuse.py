@@ -29,17 +29,6 @@ def test_refuses_what_contains_ddp():
     make(wrapped.module)
 
 
-@pytest.mark.usefixtures("group")
-@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
-def test_refuses_fsdp2_by_its_parameters():
-    from torch.distributed.fsdp import fully_shard
-
-    mesh = dist.init_device_mesh("cpu", (1,))
-    model = fully_shard(nn.Linear(3, 2), mesh=mesh)
-    with pytest.raises(TypeError, match="parameter 'weight' is a DTensor"):
-        make(model)
-
-
 def test_refuses_data_parallel_sync_batch_norm_and_others_by_name():
     with pytest.raises(TypeError, match="DataParallel hides its workers' gradients"):
         make(nn.DataParallel(nn.Linear(3, 2)))

@@ -45,16 +45,12 @@ class ShardedReplicas(Processes):
         self.group = mesh.get_group(0) if self.reduces else None
         self._modules = [each for each in model.modules() if isinstance(each, FSDPModule)]
         self._messages: list[Message] = []
-        self._settled = False
 
     def check_step(self, passes: int, count: int) -> None:
         """Every step can."""
 
     def settle(self) -> None:
-        """Have weights in their pieces, for good: FSDP may lay them out anew at its first look."""
-        if not self._settled:
-            self.model._get_fsdp_state()._lazy_init()  # type: ignore[operator]
-            self._settled = True
+        """Have weights in their pieces, which a look at the loss may have left gathered."""
         self._reshard()
 
     def _reshard(self) -> None:

@@ -1,4 +1,4 @@
-"""Workers over DDP with what loops use besides: scaler, autocast, clipping, checkpointing."""
+"""Workers over DDP and FSDP2 with what loops use besides: scaler, autocast, clipping and more."""
 
 import functools
 
@@ -16,24 +16,36 @@ def sgd(parameters):
     return torch.optim.SGD(parameters, lr=0.1, momentum=0.9)
 
 
-def pair(change=None, dtype=torch.float64, perturb=PERTURB, **workers):
-    """Two processes with two workers each, and one process with four."""
+# How the two processes share a step of four workers: "replicas" and "shards" are FSDP2's.
+WAYS = ("ddp", "replicas", "shards")
+
+
+def over_two(way, perturb=PERTURB, **more):
+    """A run over two processes, of four workers in all."""
+    import meshes
     import replicas
 
-    runs = []
-    for over in (True, False):
-        model = replicas.network(dtype)
+    if way == "ddp":
+        return replicas.Run(sgd, perturb, 2, over=True, **more)
+    return meshes.run_over(way, sgd, perturb, 4 if way == "shards" else 2, **more)
+
+
+def pair(way, change=None, dtype=torch.float64, perturb=PERTURB, **workers):
+    """Two processes, and one with four workers."""
+    import replicas
+
+    models = [replicas.network(dtype) for _ in range(2)]
+    for model in models:
         if change is not None:
             change(model)
-        count = 2 if over else 4
-        runs.append(replicas.Run(sgd, perturb, count, over=over, model=model, **workers))
-    return runs
+    alone = replicas.Run(sgd, perturb, 4, over=False, model=models[1], **workers)
+    return [over_two(way, perturb, model=models[0], **workers), alone]
 
 
-def clipping():
+def clipping(way):
     import replicas
 
-    runs = pair()
+    runs = pair(way)
     for run in runs:
         for step in range(10):
             x, y = run.mine(*run.batch(step))
@@ -44,11 +56,11 @@ def clipping():
     replicas.assert_same(*runs)
 
 
-def by_hand_with_weights():
+def by_hand_with_weights(way):
     """Workers of unequal weight, the last one said."""
     import replicas
 
-    runs = pair()
+    runs = pair(way)
     weights = [1.0, 5.0, 2.0, 3.0]
     for run in runs:
         mine = weights[run.rank * run.count :][: run.count]
@@ -62,10 +74,10 @@ def by_hand_with_weights():
     replicas.assert_same(*runs)
 
 
-def losses_that_add_up():
+def losses_that_add_up(way):
     import replicas
 
-    runs = pair(reduction="sum")
+    runs = pair(way, reduction="sum")
     for run in runs:
         for step in range(10):
             part = run.mine(*run.batch(step))
@@ -74,53 +86,56 @@ def losses_that_add_up():
     replicas.assert_same(*runs)
 
 
-def annealed_noise():
+def annealed_noise(placement, way):
     import replicas
 
-    runs = pair(gradient_noise=lb.AnnealedNoise(eta=0.1))
+    runs = pair(way, gradient_noise=lb.AnnealedNoise(eta=0.1, placement=placement))
     for run in runs:
         run.run(5)
     replicas.assert_same(*runs)
     replicas.assert_replicas_are_identical(runs[0])
 
 
-def scaled(perturb):
+def scaled(perturb, way):
     """A loss scale, and a step in which one worker of one process overflows."""
     import replicas
 
     runs = []
     for over in (True, False):
         scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10, growth_interval=4)
-        count = 2 if over else 4
-        run = replicas.Run(sgd, perturb, count, over=over, scaler=scaler)
+        if over:
+            run = over_two(way, perturb, scaler=scaler)
+        else:
+            run = replicas.Run(sgd, perturb, 4, over=False, scaler=scaler)
         runs.append(run)
         for step in range(8):
             x, y = run.mine(*run.batch(step))
             x = x.clone()
             if step == 4 and run.rank == run.ranks - 1:
                 x[-1] = float("inf")
-            before = {n: w.clone() for n, w in run.module.named_parameters()}
+            before = run.state()
+            before = {n: before[n].clone() for n, _ in run.module.named_parameters()}
             run.workers.backward(run.loss, x, y)
             scaler.unscale_(run.optimizer)
             scaler.step(run.optimizer)
             scaler.update()
-            same = all(torch.equal(w, before[n]) for n, w in run.module.named_parameters())
+            same = all(torch.equal(run.state()[n], before[n]) for n in before)
             assert same == (step == 4)
             # What overflowed has left its mark in running statistics, as in any loop.
             for name, buffer in run.module.named_buffers():
                 if step == 4 and "running" in name:
                     buffer.fill_(1.0)
         assert scaler.get_scale() == 2.0**10
-        assert all(p.isfinite().all() for p in run.module.parameters())
+        assert all(p.isfinite().all() for p in run.state().values())
     replicas.assert_same(*runs)
     replicas.assert_replicas_are_identical(runs[0])
 
 
-def bfloat16_autocast():
+def bfloat16_autocast(way):
     """Half precision rounds sums that are taken in another order: 1e-2 after 5 steps."""
     import replicas
 
-    runs = pair(dtype=torch.float32)
+    runs = pair(way, dtype=torch.float32)
     for run in runs:
 
         def loss(x, y, run=run):
@@ -134,19 +149,20 @@ def bfloat16_autocast():
     replicas.assert_replicas_are_identical(runs[0])
 
 
-def activation_checkpointing():
+def activation_checkpointing(way):
     import replicas
 
     def change(model):
         inner = model.second.forward
         model.second.forward = lambda x: checkpoint(inner, x, use_reentrant=False)
 
-    ours, theirs = pair(change)[0], pair()[1]
+    ours, theirs = pair(way, change)[0], pair(way)[1]
     replicas.assert_same(ours.run(5), theirs.run(5))
 
 
-def compiled(order):
-    """The compiled model in DDP, or DDP compiled; eager autograd is enough to see the graph cut."""
+def compiled(way, order):
+    """The compiled model within, or all compiled; eager autograd is enough to see the graph cut."""
+    import meshes
     import replicas
 
     compile_ = functools.partial(torch.compile, backend="aot_eager")
@@ -156,18 +172,22 @@ def compiled(order):
             return replicas.wrapped(compile_(model))
         return compile_(replicas.wrapped(model))
 
-    ours = replicas.Run(sgd, PERTURB, 2, over=True, wrap=wrap).run(4)
+    def cut(kind, model):
+        if order == "inside":
+            model.first.compile(backend="aot_eager")
+            return meshes.sharded(kind, model)
+        return compile_(meshes.sharded(kind, model))
+
+    ours = over_two(way, wrap=wrap if way == "ddp" else cut).run(4)
     theirs = replicas.Run(sgd, PERTURB, 4, over=False).run(4)
     replicas.assert_same(ours, theirs)
 
 
-def two_optimizers():
+def two_optimizers(way):
     import replicas
 
-    runs = []
-    for over in (True, False):
-        run = replicas.Run(sgd, PERTURB, 2 if over else 4, over=over)
-        runs.append(run)
+    runs = pair(way)
+    for run in runs:
         parts = [[run.module.first.weight], [run.module.second.weight, run.module.last.weight]]
         optimizers = [torch.optim.AdamW(parts[0], lr=0.01), lb.CLARS(parts[1], cap=None)]
         model, workers = run.model, run.workers
@@ -181,11 +201,12 @@ def two_optimizers():
     replicas.assert_same(*runs)
 
 
-CASES = {
+EVERY = {
     "clipping": clipping,
     "weights": by_hand_with_weights,
     "sum": losses_that_add_up,
-    "annealed noise": annealed_noise,
+    "annealed noise": functools.partial(annealed_noise, "gradient"),
+    "annealed noise on weights": functools.partial(annealed_noise, "weights"),
     "scaler": functools.partial(scaled, PERTURB),
     "scaler, m-SAM": functools.partial(scaled, lb.SAM(rho=0.1, per_worker=True)),
     "scaler, SAM": functools.partial(scaled, lb.SAM(rho=0.1)),
@@ -193,7 +214,16 @@ CASES = {
     "checkpointing": activation_checkpointing,
     "two optimizers": two_optimizers,
 }
-SLOW = {f"compiled {order}": functools.partial(compiled, order) for order in ("inside", "outside")}
+CASES = {
+    f"{name}, {way}": functools.partial(case, way=way)
+    for way in WAYS
+    for name, case in EVERY.items()
+}
+SLOW = {
+    f"compiled {order}, {way}": functools.partial(compiled, way, order)
+    for way in WAYS
+    for order in ("inside", "outside")
+}
 
 
 @pytest.mark.parametrize("case", CASES)
