@@ -58,20 +58,20 @@ def simulated(optimizer, perturb, workers: int, *, cut: bool):
     return replicas.Run(optimizer, perturb, workers, over=False, model=model).run()
 
 
-def cases(kind: str, rules, counts, perturbations=PERTURBATIONS) -> dict:
+def cases(kind: str, rules, counts, perturbations=PERTURBATIONS, seen=("cut", "copied")) -> dict:
     return {
-        f"{p}-{r}-{count}-{kind}-{seen}": functools.partial(
-            compare, p, r, count, kind, cut=seen == "cut"
+        f"{p}-{r}-{count}-{kind}-{each}": functools.partial(
+            compare, p, r, count, kind, cut=each == "cut"
         )
         for p in perturbations
         for r in rules
         for count in counts
-        for seen in ("cut", "copied")
+        for each in seen
     }
 
 
 EVERY = {
-    **cases("replicas", RULES, [1, 2]),
+    **cases("replicas", RULES, [1, 2], seen=["copied"]),
     **cases("shards", RULES, [4]),
 }
 FOUR = {**cases("both", ["CLARS"], [1]), **cases("both", ["SGD"], [2], ["none", "GNC", "permuted"])}

@@ -85,7 +85,7 @@ def refuses_a_part_that_is_sharded():
 def refuses_what_is_left_out():
     model = plain()
     small("shards", model, ignored_params={model[0].bias})
-    with pytest.raises(TypeError, match="'0.bias' is in training, but not sharded"):
+    with pytest.raises(TypeError, match=r"'0\.bias' is in training, but not sharded"):
         make(model, count=2)
     model[0].bias.requires_grad_(False)
     make(model, count=2).backward(mean_square(model), examples())
@@ -113,7 +113,7 @@ def refuses_larger_meshes():
     with pytest.raises(TypeError, match="over a mesh of its own, of shards or of replicas by"):
         make(model, count=2)
     model = parallelize_module(plain(), over["replicate"], {"0": ColwiseParallel()})
-    with pytest.raises(TypeError, match="'0.weight' is a DTensor of tensor, pipeline or context"):
+    with pytest.raises(TypeError, match=r"'0\.weight' is a DTensor of tensor, pipeline or context"):
         make(model, count=2)
 
 
