@@ -17,13 +17,13 @@ import largebatch as lb
 
 epochs = int(sys.argv[1]) if len(sys.argv) > 1 else 40
 dist.init_process_group("gloo")
-processes = dist.get_world_size()
-shape, names = (
-    ((2, processes // 2), ("replicate", "shard")) if processes > 2 else ((2,), ("shard",))
-)
-mesh = init_device_mesh("cpu", shape, mesh_dim_names=names)
-replica, replicas = (mesh.get_local_rank(0), 2) if processes > 2 else (0, 1)
-part, parts = mesh.get_local_rank("shard"), mesh.size(-1)
+replicas = 2 if dist.get_world_size() > 2 else 1
+parts = dist.get_world_size() // replicas
+if replicas > 1:
+    mesh = init_device_mesh("cpu", (replicas, parts), mesh_dim_names=("replicate", "shard"))
+else:
+    mesh = init_device_mesh("cpu", (parts,), mesh_dim_names=("shard",))
+replica, part = divmod(dist.get_rank(), parts)
 
 torch.manual_seed(0)  # the same weights and the same batches on every process
 pixels, classes = load_digits(return_X_y=True)
