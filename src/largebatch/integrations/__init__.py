@@ -1,0 +1,1 @@
+"""Workers inside other libraries' loops: import the module of the library in question."""
