@@ -1,6 +1,7 @@
 """A small language task for the Trainer, and the same training by hand: a loop over Workers."""
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from largebatch.integrations.huggingface import WorkersMixin
 
 TOKENS, LENGTH, IGNORED = 11, 6, -100
 BATCH, GROUP = 4, 3  # examples of a micro-batch, micro-batches of a group
+REFRESHED = 4  # steps
 PERTURB = lb.GNC(alpha=1.0)
 
 
@@ -55,12 +57,12 @@ def language(kind: type[nn.Module] = Language, dtype: torch.dtype = torch.float6
     return kind().to(dtype)
 
 
-def data(batches: int) -> list[dict[str, Tensor]]:
-    """So many micro-batches, of which some have one label an example and some six."""
+def data(batches: int, least: int = 1) -> list[dict[str, Tensor]]:
+    """So many micro-batches, each example with as many labels, from the least to six."""
     source = torch.Generator().manual_seed(7)
     found = []
     for number in range(batches):
-        known = 1 + number * 5 % LENGTH
+        known = least + number * 7 % (LENGTH + 1 - least)
         for _ in range(BATCH):
             x = torch.randint(TOKENS, (LENGTH,), generator=source)
             labels = (x.roll(-1) + x) % TOKENS
@@ -123,15 +125,23 @@ class Hand:
     """
 
     def __init__(
-        self, model: nn.Module, perturb: Any = PERTURB, weigh: str = "group", **workers: Any
+        self,
+        model: nn.Module,
+        perturb: Any = PERTURB,
+        weigh: str = "group",
+        optimizer: Any = sgd,
+        loss: Any = lambda model, batch: model(**batch)["loss"],
+        **workers: Any,
     ) -> None:
         self.module = model
         over = dist.is_initialized()
         self.rank, self.ranks = (dist.get_rank(), dist.get_world_size()) if over else (0, 1)
         wrap = nn.parallel.DistributedDataParallel
         self.model = wrap(model, find_unused_parameters=True) if over else model
-        self.optimizer = sgd(model)
+        self.optimizer = optimizer(model)
         self.weigh = weigh
+        self.loss = partial(loss, self.model)
+        self.scaler = workers.get("scaler")
         self.offsets = torch.zeros(())
         self.workers = lb.Workers(self.model, self.optimizer, perturb, count=GROUP, **workers)
 
@@ -142,19 +152,41 @@ class Hand:
             self.step(group)
             if clip:
                 assert nn.utils.clip_grad_norm_(self.module.parameters(), clip) > clip
-            self.optimizer.step()
+            if self.scaler is None:
+                self.optimizer.step()
+            else:
+                self.scaler.step(self.optimizer)
+                self.scaler.update()
         return self
 
     def step(self, group: list[dict[str, Tensor]]) -> None:
-        counts = [float(batch["labels"].ne(IGNORED).sum()) for batch in group]
-        divisor = {"group": 1.0, "process": sum(counts), "alike": None}[self.weigh]
-        for place, (batch, tokens) in enumerate(zip(group, counts, strict=True)):
-            weight = 1.0 if divisor is None else tokens / divisor
-            with self.workers.next(weight, last=place == len(group) - 1):
-                self.model(**batch)["loss"].backward()
+        if self.workers.refreshes and self.workers.step % REFRESHED == 0:
+            self.workers.refresh(self.loss, group[0])
+        tokens = [self.tokens(batch) for batch in group]
+        divisor = {"group": 1.0, "process": sum(tokens), "alike": None}[self.weigh]
+        passes = self.passes(len(group))
+        for number, place in enumerate(passes):
+            weight = 1.0 if divisor is None else tokens[place] / divisor
+            with self.workers.next(weight, last=number == len(passes) - 1):
+                loss = self.loss(group[place])
+                (loss if self.scaler is None else self.scaler.scale(loss)).backward()
         self.workers.combine()
         if self.workers.offset_to_weight_norm is not None:
             self.offsets = torch.maximum(self.offsets, self.workers.offset_to_weight_norm)
+
+    def tokens(self, batch: dict[str, Tensor]) -> float:
+        return float(batch["labels"].ne(IGNORED).sum())
+
+    def passes(self, group: int) -> list[int]:
+        """Which micro-batch each pass of a step is on."""
+        perturb, step, every = self.workers.perturb, self.workers.step, list(range(group))
+        if perturb is None or perturb.passes(step) == 1:
+            return every
+        if perturb.scope(step) == "batch":
+            self.workers.count = group
+            return every + every
+        looks = every[1:] + every[:1] if perturb.elsewhere(step) else every
+        return [place for pair in zip(looks, every, strict=True) for place in pair]
 
 
 def distance(one: nn.Module, other: nn.Module) -> float:

@@ -1,1 +1,1 @@
-"""Workers inside other libraries' loops: import the module of the library in question."""
+"""Workers inside the loops of other libraries: one module for each, imported by its full name."""

@@ -4,11 +4,7 @@
     after the group's last micro-batch:  combine; then the Trainer clips and steps as ever
 
 A group is what the Trainer steps on: gradient_accumulation_steps micro-batches, or fewer at an
-epoch's end. Its losses add up to the group's (reduction "sum"). A worker's share of that:
-
-    tokens of the worker / tokens of the group      where the loss is divided by the group's tokens
-      (times the processes                          where those are of all processes)
-    1 / micro-batches of the group                  elsewhere
+epoch's end. Its losses add up to the group's (reduction "sum").
 """
 
 from __future__ import annotations
@@ -18,12 +14,12 @@ import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from ..workers import Workers
 from .state_files import load_state, save_state
 from .trainer_checks import check_class, check_trainer, options_of
+from .trainer_group import looks_of, share_of
 
 __all__ = ["WorkersMixin"]
 
@@ -57,7 +53,7 @@ class WorkersMixin(_Trainer):  # type: ignore[misc]
         ValueError: too few workers for the perturbation, and what else Workers refuses.
 
     Example:
-        >>> import largebatch as lb
+        >>> import largebatch as lb, tempfile, torch
         >>> from transformers import Trainer, TrainingArguments
         >>> class MyTrainer(WorkersMixin, Trainer):
         ...     pass
@@ -66,28 +62,27 @@ class WorkersMixin(_Trainer):  # type: ignore[misc]
         ...         return {"loss": nn.functional.mse_loss(super().forward(x), labels)}
         >>> data = [{"x": torch.randn(4), "labels": torch.randn(2)} for _ in range(64)]
         >>> arguments = TrainingArguments(
-        ...     gradient_accumulation_steps=4, max_steps=2, use_cpu=True, report_to="none",
-        ...     save_strategy="no", disable_tqdm=True, logging_strategy="no",
+        ...     tempfile.mkdtemp(), gradient_accumulation_steps=4, max_steps=2, use_cpu=True,
+        ...     report_to="none", save_strategy="no", disable_tqdm=True, logging_strategy="no",
         ... )
         >>> trainer = MyTrainer(
         ...     Regression(4, 2), arguments, train_dataset=data,
         ...     workers={"perturb": lb.GNC(alpha=0.1)},
         ... )
-        >>> steps = trainer.train().global_step  # doctest: +ELLIPSIS
+        >>> trainer.train().global_step  # doctest: +ELLIPSIS
         {'train_runtime': ...
-        >>> steps, trainer.workers.count
-        (2, 4)
+        2
+        >>> trainer.workers.count
+        4
     """
 
-    def __init__(
-        self, *args: Any, workers: Mapping[str, Any] | None = None, **kwargs: Any
-    ) -> None:
+    def __init__(self, *args: Any, workers: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
         """Check all arguments; Workers are made when ``train()`` has wrapped the model."""
         check_class(type(self), WorkersMixin)
         self.workers: Workers | None = None
         self._workers_options = options_of(workers)
-        self._group: list[Any] = []  # the micro-batches of the present step
-        self._ran = 0  # how many of them have run
+        self._micro_batches: list[Any] = []  # the present group's
+        self._ran = 0  # how many of them have
         self._resumed_from: str | None = None
         super().__init__(*args, **kwargs)
         check_trainer(self)
@@ -99,7 +94,7 @@ class WorkersMixin(_Trainer):  # type: ignore[misc]
         # Those of an earlier train() let go of the model, which has room for one.
         self.workers, self._resumed_from = None, None
         found = super()._prepare_for_training(*args, **kwargs)
-        self._group, self._ran = [], 0
+        self._micro_batches, self._ran = [], 0
         self.workers = self._workers_options.workers(
             self.model_wrapped,
             self.optimizer,
@@ -121,95 +116,66 @@ class WorkersMixin(_Trainer):  # type: ignore[misc]
             self._end_group()
             save_state(self.workers, output_dir, self.args.process_index)
 
-    def get_batch_samples(self, epoch_iterator: Iterator[Any], num_batches: int, device: Any) -> Any:
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Any], num_batches: int, device: Any
+    ) -> tuple[list[Any], Any]:
         """The next group's micro-batches, and how many tokens those have."""
         # A callback may have broken the last one off.
         self._end_group()
         batches, tokens = super().get_batch_samples(epoch_iterator, num_batches, device)
         if 0 < len(batches) < num_batches:
             warnings.warn(
-                f"the loader ended after {len(batches)} of {num_batches} micro-batches, without "
-                "having said its length: the Trainer does not step on them, so they are left out",
+                f"the loader ended after {len(batches)} of {num_batches} micro-batches, which it "
+                "had not said before: the Trainer does not step on them, so they are left out",
                 stacklevel=2,
             )
             batches, tokens = [], None
-        self._group = batches
+        self._micro_batches = batches
         return batches, tokens
 
     def training_step(
         self, model: nn.Module, inputs: Any, num_items_in_batch: Any = None
     ) -> Tensor:
         """One worker's passes, and after the group's last one their mean in ``p.grad``."""
-        assert self.workers is not None
+        workers = self._present_workers()
         if self._ran == 0:
-            self._begin_group(model, inputs)
-        for each in self._looks(inputs):
-            self._pass(model, each, num_items_in_batch)
-        loss = self._pass(model, inputs, num_items_in_batch)
+            self._begin_group(workers, model, inputs)
+        for each in looks_of(workers, self._micro_batches, self._ran):
+            self._pass(workers, model, each, num_items_in_batch)
+        loss = self._pass(workers, model, inputs, num_items_in_batch)
         self._ran += 1
         if self.accelerator.sync_gradients:
             self._end_group()
         return loss
 
-    def _pass(self, model: nn.Module, inputs: Any, tokens: Any) -> Tensor:
-        assert self.workers is not None
-        share = self._share(inputs, tokens)
-        with self.workers.next(share, last=self.accelerator.sync_gradients):
+    def _pass(self, workers: Workers, model: nn.Module, inputs: Any, tokens: Any) -> Tensor:
+        share = share_of(self, inputs, tokens)
+        with workers.next(share, last=self.accelerator.sync_gradients):
             loss: Tensor = super().training_step(model, inputs, tokens)
         return loss
 
-    def _share(self, inputs: Any, tokens: Any) -> float | Tensor:
-        """How much of the group's loss, on this process, is this micro-batch's."""
-        scaled = self.model_accepts_loss_kwargs or self.compute_loss_func is not None
-        if getattr(self, "loss_is_scaled_for_ga", None) is not None:
-            scaled = self.loss_is_scaled_for_ga
-        if not scaled or tokens is None:
-            return 1.0 / self.current_gradient_accumulation_steps
-        average = self.args.average_tokens_across_devices
-        return self._tokens_of(inputs) / tokens * (self.accelerator.num_processes if average else 1)
+    def _present_workers(self) -> Workers:
+        if self.workers is None:
+            raise RuntimeError("training_step() belongs to train(), which makes the workers")
+        return self.workers
 
-    def _tokens_of(self, inputs: Any) -> Tensor:
-        """As the Trainer counts them, of this process alone."""
-        average = self.args.average_tokens_across_devices
-        self.args.average_tokens_across_devices = False
-        try:
-            tokens = self._get_num_items_in_batch([inputs], self.args.device)
-        finally:
-            self.args.average_tokens_across_devices = average
-        # An own gradient over no tokens is zero, not zero over zero.
-        tokens = torch.as_tensor(tokens, device=self.args.device).clamp(min=1)
-        return tokens.to(torch.float32 if tokens.device.type == "mps" else torch.float64)
-
-    def _begin_group(self, model: nn.Module, inputs: Any) -> None:
-        workers = self.workers
-        assert workers is not None
+    def _begin_group(self, workers: Workers, model: nn.Module, inputs: Any) -> None:
         perturb, step = workers.perturb, workers.step
         if workers.refreshes and step % (self._workers_options.refresh_every or 1) == 0:
             model.train()
             workers.refresh(self._mean_loss, model, inputs)
         if perturb is not None and perturb.passes(step) == 2:
-            # All look before the first runs, so that they must be known.
-            whole = perturb.scope(step) == "worker"
-            workers.count = self.args.gradient_accumulation_steps if whole else len(self._group)
+            # Where all look before the first runs, a short group must be known as such.
+            all_look = perturb.scope(step) == "batch"
+            whole = self.args.gradient_accumulation_steps
+            workers.count = len(self._micro_batches) if all_look else whole
 
     def _mean_loss(self, model: nn.Module, inputs: Any) -> Tensor:
         with self.compute_loss_context_manager():
             loss: Tensor = self.compute_loss(model, self._prepare_inputs(inputs))
         return loss
 
-    def _looks(self, inputs: Any) -> list[Any]:
-        """What is only looked at before this micro-batch runs."""
-        assert self.workers is not None
-        perturb, step = self.workers.perturb, self.workers.step
-        if perturb is None or perturb.passes(step) == 1:
-            return []
-        if perturb.scope(step) == "batch":
-            return self._group if self._ran == 0 else []
-        after = self._group[(self._ran + 1) % len(self._group)]
-        return [after if perturb.elsewhere(step) else inputs]
-
     def _end_group(self) -> None:
         if self._ran:
-            assert self.workers is not None
             self._ran = 0
-            self.workers.combine()
+            self._present_workers().combine()

@@ -102,9 +102,9 @@ def check_class(trainer: type, mixin: type) -> None:
     missing = [name for name in NEEDED if not any(name in vars(each) for each in after)]
     if missing:
         raise TypeError(
-            f"WorkersMixin goes before transformers' Trainer, as in `class MyTrainer(WorkersMixin, "
-            f"Trainer)`, but in {trainer.__name__} no class after it has {missing}: is transformers "
-            "of a version that largebatch[huggingface] allows?"
+            "WorkersMixin goes before transformers' Trainer, as in `class MyTrainer(WorkersMixin, "
+            f"Trainer)`, but after it no class of {trainer.__name__} has {missing}: is "
+            "transformers of a version that largebatch[huggingface] allows?"
         )
 
 
@@ -131,7 +131,8 @@ def _refused(trainer: Any) -> dict[str, bool]:
         "tensor parallelism": trainer.get_tp_size() > 1,
         "context parallelism": trainer.get_cp_size() > 1,
         "sequence parallelism": trainer.get_sp_size() > 1,
-        "several GPUs in one process (DataParallel)": args.n_gpu > 1,
+        "several GPUs in one process (DataParallel; CUDA_VISIBLE_DEVICES=0 leaves one)": args.n_gpu
+        > 1,
         "a model spread over several devices (device_map)": trainer.is_model_parallel,
         f"optim={rule!r}, which steps inside the backward pass": (
             "lomo" in rule or "layerwise" in rule
