@@ -30,6 +30,7 @@ class Digits(nn.Sequential):
     """Any model that returns its loss: one of transformers' is used in the same way."""
 
     def forward(self, images, labels):
+        """Loss and logits."""
         logits = super().forward(images)
         return {"loss": nn.functional.cross_entropy(logits, labels), "logits": logits}
 

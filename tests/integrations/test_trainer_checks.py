@@ -1,6 +1,6 @@
 """What a Trainer with workers refuses, by name and before any training."""
 
-from types import SimpleNamespace
+from collections import namedtuple
 
 import pytest
 import torch
@@ -9,6 +9,8 @@ from transformers import Trainer
 
 import largebatch as lb
 from largebatch.integrations.huggingface import WorkersMixin
+
+Accelerator = namedtuple("Accelerator", "distributed_type gradient_accumulation_steps")
 
 
 @pytest.mark.parametrize(
@@ -69,7 +71,8 @@ def test_a_trainer_that_lacks_a_method_is_no_trainer(tmp_path, monkeypatch):
         ({"get_tp_size": lambda: 2}, "tensor parallelism"),
         ({"get_cp_size": lambda: 2}, "context parallelism"),
         ({"get_sp_size": lambda: 2}, "sequence parallelism"),
-        ({"accelerator": SimpleNamespace(distributed_type="DistributedType.XLA")}, "XLA"),
+        ({"accelerator": Accelerator("DistributedType.XLA", 1)}, "accelerate's XLA"),
+        ({"accelerator": Accelerator("DistributedType.NO", 4)}, "transformers before 5.23"),
     ],
 )
 def test_what_hides_the_workers_is_refused(changes, name, tmp_path):

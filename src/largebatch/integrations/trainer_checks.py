@@ -124,6 +124,9 @@ def _refused(trainer: Any) -> dict[str, bool]:
     return {
         "DeepSpeed": trainer.is_deepspeed_enabled,
         "FSDP": trainer.is_fsdp_enabled or bool(args.fsdp),
+        "a transformers before 5.23, whose Trainer has Accelerate divide losses once more": (
+            trainer.accelerator.gradient_accumulation_steps != 1
+        ),
         f"accelerate's {kind}": kind in {"XLA", "MEGATRON_LM"},
         "a model sharded as it was loaded (DistributedConfig)": bool(
             getattr(trainer, "is_distributed_loading_by_transformers", False)
