@@ -60,6 +60,16 @@ def test_the_loops_of_hugging_face_do_so_too(example: str, tmp_path: Path):
     assert float(accuracy[1]) > 88, said
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("example", ["trainer.py", "accelerate_loop.py"])
+def test_so_they_do_over_two_processes(example: str, tmp_path: Path):
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    said = run(tmp_path / "examples", *launch, example, "20")
+    accuracy = re.search(r"y ([\d.]+)% of 500", said)
+    assert accuracy, said
+    assert float(accuracy[1]) > 88, said
+
+
 def test_a_growing_batch_takes_fewer_updates(tmp_path: Path):
     said = run(tmp_path / "examples", "batch_schedule.py", "10")
     found = re.findall(r": ([\d.]+)% of 500 images, (\d+) updates", said)
