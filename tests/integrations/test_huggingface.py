@@ -64,6 +64,23 @@ def test_a_loss_function_of_ones_own(tmp_path):
     assert_same(ours, hand.run(examples).module)
 
 
+class IgnoresTokens(runs.Language):
+    """Takes any keyword, and so the group's tokens, and returns its mean all the same."""
+
+    def forward(self, x, labels=None, **more):
+        return super().forward(x, labels)
+
+
+def test_a_trainer_that_says_how_its_loss_is_scaled(tmp_path):
+    class Says(runs.MyTrainer):
+        loss_is_scaled_for_ga = False
+
+    examples, ours = runs.data(9), runs.language(IgnoresTokens)
+    runs.trainer(ours, examples, folder=tmp_path, kind=Says).train()
+    hand = runs.Hand(runs.language(IgnoresTokens), weigh="alike").run(examples)
+    assert_same(ours, hand.module)
+
+
 @pytest.mark.parametrize(
     "perturb",
     [
@@ -272,6 +289,12 @@ def test_a_group_that_a_callback_breaks_off(save, tmp_path):
     assert trainer.workers.step == 8
     assert watch.moved == 0
     assert (tmp_path / "checkpoint-1" / "workers_0.pt").is_file() == save
+
+
+def test_a_step_outside_of_train_is_refused(tmp_path):
+    trainer = runs.trainer(runs.language(), runs.data(9), folder=tmp_path)
+    with pytest.raises(RuntimeError, match=r"training_step\(\) belongs to train\(\)"):
+        trainer.training_step(trainer.model, {})
 
 
 def test_training_twice_makes_workers_anew(tmp_path):

@@ -29,6 +29,7 @@ CASES = {
     "micro-batches-alike": (14, True, {"kind": "MeanLanguage"}),
     "SAM": (14, True, {"perturb": lb.SAM(rho=0.1)}),
     "m-SAM": (14, False, {"perturb": lb.SAM(rho=0.1, per_worker=True)}),
+    "compiled": (14, True, {"torch_compile": True, "torch_compile_backend": "eager"}),
     "eigen": (14, True, {"perturb": lb.EigenNoise(rho=0.1, k=1)}),
 }
 
@@ -47,7 +48,8 @@ def compare(batches, average, more):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Replicas, "late", late)
         trainer.train()
-    assert isinstance(trainer.model_wrapped, torch.nn.parallel.DistributedDataParallel)
+    wrapped = getattr(trainer.model_wrapped, "_orig_mod", trainer.model_wrapped)
+    assert isinstance(wrapped, torch.nn.parallel.DistributedDataParallel)
     even, clip = ("group" if average else "process"), more.get("max_grad_norm", 0.0)
     weigh = "alike" if kind is runs.MeanLanguage else even
     hand = runs.Hand(runs.language(kind), perturb, weigh).run(examples, clip=clip)

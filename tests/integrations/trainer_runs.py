@@ -104,9 +104,10 @@ def trainer(
     workers: Any = (("perturb", PERTURB),),
     optimizer: Any = sgd,
     keywords: Any = (),
+    kind: type[MyTrainer] = MyTrainer,
     **more: Any,
 ) -> MyTrainer:
-    return MyTrainer(
+    return kind(
         model,
         arguments(**more),
         train_dataset=examples,
