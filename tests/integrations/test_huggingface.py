@@ -128,7 +128,7 @@ def test_noise_on_the_weights_and_in_another_dtype(tmp_path):
 
 
 def test_bfloat16_autocast(tmp_path):
-    """Bound 1e-3: the same casts of weights that float32 sums have left 1e-7 apart."""
+    """Bound 3e-3, a fifth of what the perturbation changes: sums and means are rounded apart."""
 
     def loss(model, batch):
         with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -140,7 +140,8 @@ def test_bfloat16_autocast(tmp_path):
     hand = runs.Hand(theirs, loss=loss).run(examples)
     plain = runs.Hand(runs.language(dtype=torch.float32), None, loss=loss).run(examples)
     assert_apart(hand, plain)
-    assert_same(ours, theirs, 1e-3)
+    assert runs.distance(theirs, plain.module) > 1e-2
+    assert_same(ours, theirs, 3e-3)
 
 
 class Overflows(runs.Language):

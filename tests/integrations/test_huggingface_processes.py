@@ -100,6 +100,20 @@ def one_file_is_missing(runs, folder, saved):
     assert trainer.workers.step == 9
 
 
+def twice():
+    """The second train() wraps nothing anew: the first one's workers have let go of the model."""
+    import trainer_runs as runs
+
+    trainer = runs.trainer(
+        runs.language(), runs.data(6), folder=tempfile.mkdtemp(), ddp_backend="gloo"
+    )
+    trainer.train()
+    wrapped = trainer.model_wrapped
+    trainer.train()
+    assert trainer.model_wrapped is wrapped
+    assert trainer.workers.step == 3
+
+
 def refused(option):
     import trainer_runs as runs
 
@@ -125,7 +139,7 @@ def refused(option):
 REFUSED = ("static-graph", "fsdp-2")
 
 
-QUICK = ("uneven", "short-each-its-own", "resumes", "fsdp-2")
+QUICK = ("uneven", "short-each-its-own", "resumes", "twice", "fsdp-2")
 
 
 def cases():
@@ -133,6 +147,7 @@ def cases():
     return {
         **chosen,
         "resumes": resumes,
+        "twice": twice,
         **{name: functools.partial(refused, name) for name in REFUSED},
     }
 
@@ -162,6 +177,10 @@ def test_two_processes_end_where_the_plain_loop_over_them_does(case):
 
 def test_they_resume_to_the_bit():
     check("resumes")
+
+
+def test_they_train_twice():
+    check("twice")
 
 
 @pytest.mark.parametrize("option", marked(REFUSED))
