@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import largebatch
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -32,9 +34,11 @@ def run(folder: Path, *arguments: str) -> str:
 
 def test_no_example_is_left_out():
     assert {path.name for path in EXAMPLES.glob("*.py")} == {
+        "accelerate_loop.py",
         "batch_schedule.py",
         "my_task.py",
         "plain_loop.py",
+        "trainer.py",
     }
 
 
@@ -45,6 +49,25 @@ def test_the_plain_loop_perturbs_and_learns(tmp_path: Path):
     ratio, accuracy = float(found[1]), float(found[2])
     assert 1e-5 < ratio < 0.1, said  # zero would be no perturbation, and 1e-7 only rounding
     assert accuracy > 88, said  # ten classes; a loop that does not learn stays near 10
+
+
+@pytest.mark.parametrize("example", ["trainer.py", "accelerate_loop.py"])
+def test_the_loops_of_hugging_face_do_so_too(example: str, tmp_path: Path):
+    said = run(tmp_path / "examples", example, "20")
+    ratio, accuracy = re.findall(r"weight norm (\S+)", said), re.search(r"y ([\d.]+)% of 500", said)
+    assert accuracy, said
+    assert 1e-6 < float(ratio[0]) < 0.1, said
+    assert float(accuracy[1]) > 88, said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("example", ["trainer.py", "accelerate_loop.py"])
+def test_so_they_do_over_two_processes(example: str, tmp_path: Path):
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    said = run(tmp_path / "examples", *launch, example, "20")
+    accuracy = re.search(r"y ([\d.]+)% of 500", said)
+    assert accuracy, said
+    assert float(accuracy[1]) > 88, said
 
 
 def test_a_growing_batch_takes_fewer_updates(tmp_path: Path):

@@ -17,7 +17,8 @@ Owned = tuple[Tensor, Optimizer, dict[str, Any]]
 
 def check_optimizers(optimizer: Optimizer | Sequence[Optimizer]) -> tuple[Optimizer, ...]:
     """The optimizers as a tuple; those that cannot work with workers are refused by name."""
-    found = (optimizer,) if isinstance(optimizer, Optimizer) else tuple(optimizer)
+    given = (optimizer,) if isinstance(optimizer, Optimizer) else tuple(optimizer)
+    found = tuple(_unwrapped(each) for each in given)
     if not found:
         raise ValueError("Workers needs an optimizer or a sequence of them; the sequence is empty")
     for each in found:
@@ -32,6 +33,17 @@ def check_optimizers(optimizer: Optimizer | Sequence[Optimizer]) -> tuple[Optimi
                 "inside its step and SparseAdam wants sparse gradients; use another optimizer"
             )
     return found
+
+
+def _unwrapped(optimizer: Optimizer) -> Optimizer:
+    """The optimizer itself, of which Accelerate's ``prepare`` gives a wrapper.
+
+    The wrapper has neither its hooks nor what it says of itself (its scale, what it listens to).
+    """
+    # By name: largebatch needs torch alone.
+    while type(optimizer).__name__ == "AcceleratedOptimizer":
+        optimizer = optimizer.optimizer  # type: ignore[attr-defined]
+    return optimizer
 
 
 def owned_parameters(
