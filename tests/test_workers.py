@@ -184,9 +184,10 @@ def test_a_step_that_is_forgotten_starts_anew_without_noise(network, batches, lo
     whole = torch.autograd.grad(loss_of(model)(x, y), list(model.parameters()))
     for p, g in zip(model.parameters(), whole, strict=True):
         torch.testing.assert_close(p.grad, g, rtol=1e-12, atol=1e-14)
-    with workers.next(), pytest.raises(RuntimeError, match="still running"):
+    with workers.next():
+        with pytest.raises(RuntimeError, match="still running"):
+            workers.forget()
         loss_of(model)(x, y).backward()
-        workers.forget()
 
 
 def test_worker_says_which_it_is_and_whether_the_last(network, batches, loss_of):
