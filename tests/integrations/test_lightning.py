@@ -7,7 +7,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from lightning.pytorch.plugins import MixedPrecision
-from lightning_task import ByHand, Net, assert_same, digits, distance, groups, loader, trainer
+from lightning_task import ByHand, Net, assert_same, distance, loader, trainer
 from torch.amp.grad_scaler import GradScaler
 
 import largebatch as lb

@@ -111,9 +111,9 @@ class Failing(Watched):
     where = ""
 
     def fail(self, where: str) -> None:
-        if self.where == where and self.trainer.current_epoch == 1:
-            if self.trainer.fit_loop.batch_idx == 5:
-                raise ZeroDivisionError(where)
+        at = (self.trainer.current_epoch, self.trainer.fit_loop.batch_idx)
+        if self.where == where and at == (1, 5):
+            raise ZeroDivisionError(where)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor | None:
         loss = super().training_step(batch, batch_idx)

@@ -54,8 +54,8 @@ class WorkersCallback(Callback):
     Raises:
         TypeError: an option that Workers does not have, or that the trainer knows. At the start of
             a fit: manual optimization, or a strategy or method that does not work in this loop.
-        ValueError: at the start of a fit: fewer workers than the perturbation needs, a second
-            WorkersCallback, ``refresh_every`` missing.
+        ValueError: at the start of a fit: fewer workers than the perturbation needs, or
+            ``refresh_every`` missing.
 
     Example:
         >>> import largebatch as lb
@@ -81,7 +81,7 @@ class WorkersCallback(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuse a loop in which workers cannot be told apart."""
         if stage == "fit":
-            check_fit(trainer, pl_module, self)
+            check_fit(trainer, pl_module)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Make the Workers of this fit."""

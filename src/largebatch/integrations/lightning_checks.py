@@ -32,13 +32,8 @@ def check_options(options: Mapping[str, Any], refresh_every: int | None) -> None
         )
 
 
-def check_fit(trainer: Any, module: Any, callback: object) -> None:
-    """Raise for a second callback, manual optimization, or a strategy that hides its workers."""
-    if sum(isinstance(each, type(callback)) for each in trainer.callbacks) > 1:
-        raise ValueError(
-            "the trainer has more than one WorkersCallback, but a step has one set of workers: "
-            "join perturbations by largebatch.Switch, and pass one callback"
-        )
+def check_fit(trainer: Any, module: Any) -> None:
+    """Raise for manual optimization, or a strategy that hides its workers."""
     if not module.automatic_optimization:
         raise TypeError(
             "WorkersCallback works in automatic optimization only: where training_step steps the "
