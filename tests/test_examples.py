@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import largebatch
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -33,6 +35,7 @@ def run(folder: Path, *arguments: str) -> str:
 def test_no_example_is_left_out():
     assert {path.name for path in EXAMPLES.glob("*.py")} == {
         "batch_schedule.py",
+        "lightning_loop.py",
         "my_task.py",
         "plain_loop.py",
     }
@@ -45,6 +48,23 @@ def test_the_plain_loop_perturbs_and_learns(tmp_path: Path):
     ratio, accuracy = float(found[1]), float(found[2])
     assert 1e-5 < ratio < 0.1, said  # zero would be no perturbation, and 1e-7 only rounding
     assert accuracy > 88, said  # ten classes; a loop that does not learn stays near 10
+
+
+LIGHTNINGS_OWN = (
+    "ignore:`isinstance(treespec, LeafSpec)`",  # its use of torch, which has a newer form
+    "ignore:The 'train_dataloader' does not have many workers",
+)
+
+
+def test_lightnings_loop_says_what_the_plain_loop_says(tmp_path: Path):
+    ignored = [part for each in LIGHTNINGS_OWN for part in ("-W", each)]
+    said = run(tmp_path / "lightning", *ignored, "lightning_loop.py", "25")
+    plain = run(tmp_path / "plain", "plain_loop.py", "25")
+    # The same weights to begin with, the same batches, the same workers; other sums of losses.
+    ours, theirs = (
+        [float(n) for n in re.findall(r"[\d.]+[\de-]*", text)] for text in (said, plain)
+    )
+    assert ours == pytest.approx(theirs, rel=0.02), said + plain
 
 
 def test_a_growing_batch_takes_fewer_updates(tmp_path: Path):
