@@ -1,11 +1,15 @@
 """A Lightning fit with WorkersCallback ends where the same loop over Workers does."""
 
+import os
+import subprocess
+import sys
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 import torch
-from lightning.pytorch.callbacks import GradientAccumulationScheduler
+from lightning.pytorch.callbacks import GradientAccumulationScheduler, LearningRateFinder
 from lightning.pytorch.plugins import MixedPrecision
 from lightning_task import ByHand, Net, assert_same, distance, loader, trainer
 from torch.amp.grad_scaler import GradScaler
@@ -19,6 +23,18 @@ pytestmark = [
 ]
 
 GNC = lb.GNC(alpha=1.0)
+
+
+class Descend(lb.Perturbation):
+    """Looks at the end of a step along its own gradient, whose size matters."""
+
+    def passes(self, step: int) -> Literal[1, 2]:
+        return 2
+
+    def offsets(self, point: Any, worker: int, memory: Any) -> Any:
+        return [-0.3 * gradient for gradient in memory]
+
+
 MICRO = 13  # micro-batches of an epoch: groups of 4, 4, 4 and 1
 NOISE = lb.AnnealedNoise(eta=0.05)
 ON_WEIGHTS = lb.AnnealedNoise(eta=0.01, placement="weights")
@@ -36,6 +52,7 @@ CASES: dict[str, tuple[lb.Perturbation | None, Any, dict[str, Any], dict[str, An
     "RNC": (lb.RNC(alpha=1.0), None, {}, {}),
     "m-SAM": (lb.SAM(rho=0.2, per_worker=True), None, {}, {}),
     "SAM": (lb.SAM(rho=0.2), None, {"accumulate_grad_batches": 1}, {}),
+    "a look": (Descend(), None, {}, {}),
     "eigenvectors": (lb.EigenNoise(rho=0.3, k=1), None, {}, {"refresh_every": 3}),
 }
 
@@ -145,16 +162,17 @@ def test_bfloat16_autocast():
 
 
 @pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")
+@pytest.mark.parametrize("perturb", [GNC, Descend()], ids=["GNC", "a look"])
 @pytest.mark.parametrize("scale", [2.0**12, 2.0**24], ids=["finite", "overflow"])
-def test_a_scaler_of_the_precision_plugin_is_undone_in_the_noise(scale: float):
+def test_a_scaler_of_the_precision_plugin_is_undone(scale: float, perturb: lb.Perturbation):
     def scaler() -> GradScaler:
         return GradScaler("cpu", init_scale=scale, growth_interval=2)
 
     net = Net(dtype=torch.float32)
     plugin = MixedPrecision("16-mixed", "cpu", scaler())
     clip = 0.3
-    fit(net, WorkersCallback(GNC), plugins=[plugin], gradient_clip_val=clip)
-    theirs = ByHand(GNC, 4, dtype=torch.float32, scaler=scaler(), clip=clip)
+    fit(net, WorkersCallback(perturb), plugins=[plugin], gradient_clip_val=clip)
+    theirs = ByHand(perturb, 4, dtype=torch.float32, scaler=scaler(), clip=clip)
     theirs.autocast = torch.autocast("cpu", torch.half, cache_enabled=False)
     theirs.run(batches(dtype=torch.float32))
     assert_same(net, theirs.net, 1e-5)
@@ -189,3 +207,86 @@ def test_a_second_fit_starts_with_workers_of_its_own():
     assert callback.workers is not first
     assert callback.workers is not None
     assert callback.workers.step == 4
+
+
+def test_a_compiled_module():
+    net = Net()
+    compiled: Any = torch.compile(net, backend="eager")
+    made = trainer(callbacks=[WorkersCallback(GNC)], accumulate_grad_batches=4)
+    made.fit(compiled, loader(MICRO))
+    assert_same(net, ByHand(GNC, 4).run(batches()).net)
+
+
+class FindLater(LearningRateFinder):
+    """Looks for a rate before the second epoch, in a loop of its own with other callbacks."""
+
+    def on_fit_start(self, *args: Any) -> None:
+        pass
+
+    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+        if trainer.current_epoch == 1:
+            self.lr_find(trainer, pl_module)
+
+
+class Rated(Net):
+    def __init__(self) -> None:
+        super().__init__(partial(torch.optim.SGD, lr=0.1, momentum=0.9))
+        self.lr = 0.1
+
+
+@pytest.mark.filterwarnings("ignore:.*lr_scheduler.* is deprecated")
+def test_a_tuners_steps_are_no_workers(tmp_path):
+    net, callback = Rated(), WorkersCallback(GNC)
+    finder = FindLater(num_training_steps=5, update_attr=False, early_stop_threshold=None)
+    callbacks = [callback, finder]
+    options = {"accumulate_grad_batches": 4, "default_root_dir": tmp_path}
+    trainer(callbacks=callbacks, **options).fit(net, loader(MICRO))
+    assert finder.optimal_lr is not None
+    assert callback.workers is not None
+    assert callback.workers.step == 12
+    assert_same(net, ByHand(GNC, 4, net.rule).run(batches()).net)
+
+
+def test_a_groups_last_worker_is_known_before_it_runs(monkeypatch: pytest.MonkeyPatch):
+    # So that over processes gradients are reduced while its backward pass runs.
+    last: list[Any] = []
+    plain = lb.Workers.next
+
+    def spy(self: lb.Workers, weight: Any = None, last: Any = None, *, seen: Any = last) -> Any:
+        seen.append(last)
+        return plain(self, weight, last)
+
+    monkeypatch.setattr(lb.Workers, "next", spy)
+    fit(Net(), WorkersCallback(GNC), 5, max_epochs=1)
+    assert last == [False, False, False, True, True]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("alone", [False, True], ids=["beside it", "alone"])
+def test_the_librarys_older_name(alone: bool):
+    code = f"""
+import sys
+if {alone}: sys.modules["lightning"] = None
+import pytorch_lightning as pl, torch
+import largebatch as lb
+from largebatch.integrations.lightning import WorkersCallback
+class Net(pl.LightningModule):
+    def __init__(self): super().__init__(); self.net = torch.nn.Linear(5, 3)
+    def training_step(self, x, i): return self.net(x).square().mean()
+    def configure_optimizers(self): return torch.optim.SGD(self.parameters(), lr=0.5)
+callback = WorkersCallback(lb.GNC(1.0))
+quiet = dict.fromkeys(
+    ["logger", "enable_progress_bar", "enable_checkpointing", "enable_model_summary"], False
+)
+trainer = pl.Trainer(max_epochs=3, accumulate_grad_batches=2, callbacks=[callback], **quiet)
+trainer.fit(Net(), torch.utils.data.DataLoader(list(torch.randn(4, 8, 5)), batch_size=None))
+print(callback.workers.step, float(callback.workers.offset_to_weight_norm) > 0.01)
+"""
+    source = str(Path(lb.__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": source, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.strip() == "6 True", done.stderr

@@ -105,6 +105,27 @@ def test_only_a_worker_sees_other_weights(tmp_path):
     assert len(net.seen["validation_step"]) == 1 + 3 * 2  # the sanity check, and within groups
 
 
+class StopAfter(Callback):
+    def __init__(self, batches: int) -> None:
+        self.batches = batches
+
+    def on_train_batch_end(self, trainer: Any, *args: Any) -> None:
+        trainer.should_stop = trainer.fit_loop.epoch_loop.total_batch_idx + 1 >= self.batches
+
+
+@pytest.mark.filterwarnings("ignore:a checkpoint in the middle of a step")
+def test_a_fit_that_stops_within_a_group_leaves_clean_weights(tmp_path):
+    net, callback = Watched(), WorkersCallback(lb.GNC(alpha=1.0))
+    made = trainer(callbacks=[callback, StopAfter(6)], accumulate_grad_batches=4, max_epochs=2)
+    made.fit(net, loader(MICRO), loader(1))
+    assert callback.workers is not None
+    assert callback.workers.step == 1
+    assert len(net.seen["training_step"]) == 6
+    net.see("after")
+    made.save_checkpoint(tmp_path / "last.ckpt")
+    assert net.seen["after"] == net.seen["on_save_checkpoint"] == [True]
+
+
 class Failing(Watched):
     """Raises in the sixth micro-batch of the second epoch, where asked to."""
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from lightning_task import SIZE, Net, digits, distance, trainer
 
 import largebatch as lb
@@ -84,6 +85,28 @@ def test_a_resumed_fit_ends_at_the_same_bits(perturb, options, batches, tmp_path
     torch.save(checkpoint, path)
     without, _ = fit(perturb, path=path, **options)
     assert distance(without, whole) > 1e-5
+
+
+def test_a_number_of_micro_batches_that_has_changed_is_there_on_resume(tmp_path):
+    path = tmp_path / "some.ckpt"
+
+    def of_epochs(*more: Callback, **options: Any) -> tuple[Net, WorkersCallback]:
+        net, callback = Net(), WorkersCallback(lb.GNC(alpha=1.0))
+        schedule = GradientAccumulationScheduler({0: 5, 1: 2})
+        trainer(callbacks=[callback, schedule, *more]).fit(net, Batches(), **options)
+        return net, callback
+
+    class SaveAfterEpoch(Callback):
+        def on_train_epoch_end(self, trainer: Any, *args: Any) -> None:
+            if trainer.current_epoch == 1:
+                trainer.save_checkpoint(path)
+
+    whole, _ = of_epochs(SaveAfterEpoch())
+    again, callback = of_epochs(ckpt_path=path)
+    for p, q in zip(whole.parameters(), again.parameters(), strict=True):
+        assert torch.equal(p, q)
+    assert callback.workers is not None
+    assert callback.workers.step == 2 + 5 + 5
 
 
 def test_a_checkpoint_within_a_group_has_no_noise_and_says_so(tmp_path):
