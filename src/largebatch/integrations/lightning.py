@@ -29,7 +29,7 @@ __all__ = ["WorkersCallback"]
 
 
 class WorkersCallback(Callback):
-    """Gives each micro-batch of a Lightning Trainer weights of its own, by :class:`Workers`.
+    """Gives each micro-batch of a Lightning Trainer weights of its own, by ``Workers``.
 
     A worker is one ``training_step`` of one process; ``count`` is the trainer's
     ``accumulate_grad_batches``, also where that changes between epochs. Outside of
@@ -60,7 +60,8 @@ class WorkersCallback(Callback):
     Example:
         >>> import largebatch as lb
         >>> callback = WorkersCallback(lb.GNC(alpha=0.1))
-        >>> trainer = Trainer(accumulate_grad_batches=16, callbacks=[callback])  # doctest: +SKIP
+        >>> options = {"accelerator": "cpu", "logger": False}
+        >>> trainer = Trainer(accumulate_grad_batches=16, callbacks=[callback], **options)
     """
 
     def __init__(
