@@ -36,6 +36,7 @@ def test_no_example_is_left_out():
     assert {path.name for path in EXAMPLES.glob("*.py")} == {
         "accelerate_loop.py",
         "batch_schedule.py",
+        "lightning_loop.py",
         "my_task.py",
         "plain_loop.py",
         "trainer.py",
@@ -68,6 +69,23 @@ def test_so_they_do_over_two_processes(example: str, tmp_path: Path):
     accuracy = re.search(r"y ([\d.]+)% of 500", said)
     assert accuracy, said
     assert float(accuracy[1]) > 88, said
+
+
+LIGHTNINGS_OWN = (
+    "ignore:`isinstance(treespec, LeafSpec)`",  # its use of torch, which has a newer form
+    "ignore:The 'train_dataloader' does not have many workers",
+)
+
+
+def test_lightnings_loop_says_what_the_plain_loop_says(tmp_path: Path):
+    ignored = [part for each in LIGHTNINGS_OWN for part in ("-W", each)]
+    said = run(tmp_path / "lightning", *ignored, "lightning_loop.py", "25")
+    plain = run(tmp_path / "plain", "plain_loop.py", "25")
+    # The same weights to begin with, the same batches, the same workers; other sums of losses.
+    ours, theirs = (
+        [float(n) for n in re.findall(r"[\d.]+[\de-]*", text)] for text in (said, plain)
+    )
+    assert ours == pytest.approx(theirs, rel=0.02), said + plain
 
 
 def test_a_growing_batch_takes_fewer_updates(tmp_path: Path):

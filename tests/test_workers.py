@@ -171,6 +171,25 @@ def test_backward_returns_the_mean_loss_unattached(network, batches, loss_of):
     torch.testing.assert_close(loss, loss_of(model)(x, y).detach(), rtol=1e-12, atol=0)
 
 
+def test_a_step_that_is_forgotten_starts_anew_without_noise(network, batches, loss_of):
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    workers = lb.Workers(model, optimizer, lb.GNC(0.5), count=2)
+    (x, y), (u, v) = batches(2, 8)
+    workers.backward(loss_of(model), u, v)
+    with workers.next():
+        loss_of(model)(u[:4], v[:4]).backward()
+    workers.forget()
+    workers.backward(loss_of(model), x, y)
+    whole = torch.autograd.grad(loss_of(model)(x, y), list(model.parameters()))
+    for p, g in zip(model.parameters(), whole, strict=True):
+        torch.testing.assert_close(p.grad, g, rtol=1e-12, atol=1e-14)
+    with workers.next():
+        with pytest.raises(RuntimeError, match="still running"):
+            workers.forget()
+        loss_of(model)(x, y).backward()
+
+
 def test_worker_says_which_it_is_and_whether_the_last(network, batches, loss_of):
     model = network()
     workers = lb.Workers(model, torch.optim.SGD(model.parameters(), lr=0.5), count=3)

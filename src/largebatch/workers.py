@@ -204,6 +204,18 @@ class Workers:
         self._passes.combine()
         self._announced_last = None
 
+    def forget(self) -> None:
+        """Start the step anew: the workers that ran since the last :meth:`combine` do not count.
+
+        What was remembered of workers starts from zero, since those that ran have overwritten it.
+
+        Raises:
+            RuntimeError: a worker is running.
+        """
+        self._check_idle()
+        self._passes.forget()
+        self._announced_last = None
+
     def shards(
         self, *batch: Any, inner: tuple[Any, ...] | None = None
     ) -> Iterator[tuple[Any, ...]]:
