@@ -27,7 +27,7 @@ __all__ = ["WorkersMixin"]
 _Trainer: Any = object
 
 
-class WorkersMixin(_Trainer):  # type: ignore[misc]
+class WorkersMixin(_Trainer):
     """Put before a Trainer class: every micro-batch of a step runs as one of its workers.
 
     ``class MyTrainer(WorkersMixin, Trainer)``. Workers' count is gradient_accumulation_steps;
