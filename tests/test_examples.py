@@ -36,6 +36,7 @@ def test_no_example_is_left_out():
     assert {path.name for path in EXAMPLES.glob("*.py")} == {
         "accelerate_loop.py",
         "batch_schedule.py",
+        "hsdp.py",
         "lightning_loop.py",
         "my_task.py",
         "plain_loop.py",
@@ -69,6 +70,17 @@ def test_so_they_do_over_two_processes(example: str, tmp_path: Path):
     accuracy = re.search(r"y ([\d.]+)% of 500", said)
     assert accuracy, said
     assert float(accuracy[1]) > 88, said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [2, 4])
+def test_sharded_replicas_perturb_and_learn(processes: int, tmp_path: Path):
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    said = run(tmp_path / "examples", *launch, "hsdp.py", "25")
+    found = re.search(r"epoch  20 .* norm (\S+)\n(?:.*\n)*test accuracy ([\d.]+)%", said)
+    assert found, said
+    assert 1e-5 < float(found[1]) < 0.1, said
+    assert float(found[2]) > 88, said
 
 
 LIGHTNINGS_OWN = (
