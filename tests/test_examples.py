@@ -33,6 +33,7 @@ def run(folder: Path, *arguments: str) -> str:
 def test_no_example_is_left_out():
     assert {path.name for path in EXAMPLES.glob("*.py")} == {
         "batch_schedule.py",
+        "ddp.py",
         "my_task.py",
         "plain_loop.py",
     }
@@ -45,6 +46,16 @@ def test_the_plain_loop_perturbs_and_learns(tmp_path: Path):
     ratio, accuracy = float(found[1]), float(found[2])
     assert 1e-5 < ratio < 0.1, said  # zero would be no perturbation, and 1e-7 only rounding
     assert accuracy > 88, said  # ten classes; a loop that does not learn stays near 10
+
+
+def test_processes_of_ddp_perturb_and_learn(tmp_path: Path):
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    said = run(tmp_path / "examples", *launch, "ddp.py", "25")
+    assert said.count("epoch  20 ") == 1  # one process speaks
+    found = re.search(r"epoch  20 .* norm (\S+)\n(?:.*\n)*test accuracy ([\d.]+)%", said)
+    assert found, said
+    assert 1e-5 < float(found[1]) < 0.1, said
+    assert float(found[2]) > 88, said
 
 
 def test_a_growing_batch_takes_fewer_updates(tmp_path: Path):
