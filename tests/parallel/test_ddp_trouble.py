@@ -30,6 +30,15 @@ def small(**options):
     return nn.parallel.DistributedDataParallel(model.double(), **options)
 
 
+class Spare(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.used, self.unused = nn.Linear(3, 2).double(), nn.Linear(3, 2).double()
+
+    def forward(self, x):
+        return self.used(x)
+
+
 def examples(size=4):
     return torch.randn(size, 3, dtype=torch.float64)
 
@@ -132,12 +141,12 @@ def one_backward_a_pass():
 
 
 def unused_parameters_are_named():
-    model = small()
-    model.module.extra = nn.Linear(2, 2).double()
-    with pytest.raises(RuntimeError, match="find_unused_parameters=True"):
-        make(nn.parallel.DistributedDataParallel(model.module)).backward(
-            lambda x: model.module(x).square().mean(), examples()
-        )
+    for count in (1, 2):
+        workers = make(nn.parallel.DistributedDataParallel(Spare()), count=count)
+        with pytest.raises(RuntimeError, match="where some parameters get no gradient, make it wi"):
+            workers.backward(mean_square(workers.model), examples())
+    workers = make(nn.parallel.DistributedDataParallel(Spare(), find_unused_parameters=True))
+    workers.backward(mean_square(workers.model), examples())
 
 
 def unfrozen_parameters_are_refused():
@@ -303,6 +312,8 @@ CASES = {
     "options": refuses_options,
     "mesh": refuses_a_model_of_a_larger_mesh,
     "wrapped later": refuses_a_model_wrapped_later,
+    "joining": refuses_joining,
+    "unused": unused_parameters_are_named,
     "module": the_last_pass_must_go_through_ddp,
     "two backwards": one_backward_a_pass,
     "unfrozen": unfrozen_parameters_are_refused,
