@@ -156,6 +156,45 @@ def unused_parameters_are_named():
     workers.backward(mean_square(workers.model), examples())
 
 
+class Sometimes(Spare):
+    """Uses both layers where the first example says so."""
+
+    def forward(self, x):
+        return self.used(x) + self.unused(x) if x[0, 0] > 0 else self.used(x)
+
+
+def what_some_workers_use(**options):
+    """The gradients are one process's, and None where no worker of any process used a layer."""
+    import torch.distributed as dist
+
+    def sometimes():
+        torch.manual_seed(0)
+        return Sometimes()
+
+    rank, plain = dist.get_rank(), sometimes()
+    model = nn.parallel.DistributedDataParallel(sometimes(), find_unused_parameters=True, **options)
+    ours, theirs = make(model, count=2), make(plain, count=4)
+    torch.manual_seed(1)
+    for use in ((1, 0, 1, 0), (0, 0, 0, 0), (0, 0, 1, 0), (0, 1, 0, 0), (1, 1, 1, 1), (0, 0, 0, 0)):
+        x = examples(16).abs()
+        x[:, 0] *= torch.tensor(use).repeat_interleave(4) - 0.5
+        ours.backward(mean_square(model), x[8 * rank : 8 * rank + 8])
+        theirs.backward(mean_square(plain), x)
+        for p, q in zip(model.parameters(), plain.parameters(), strict=True):
+            assert (p.grad is None) == (q.grad is None)
+            if p.grad is not None:
+                torch.testing.assert_close(p.grad, q.grad, rtol=1e-12, atol=1e-12)
+        assert (plain.unused.weight.grad is None) == (sum(use) == 0)
+
+
+def outside_no_sync():
+    model = small()
+    workers = make(model, count=2)
+    with model.no_sync(), pytest.raises(RuntimeError, match=r"block and outside no_sync\(\)"):
+        workers.backward(mean_square(model), examples())
+    workers.backward(mean_square(model), examples())
+
+
 def unfrozen_parameters_are_refused():
     plain = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)).double()
     plain[0].requires_grad_(False)
@@ -321,6 +360,9 @@ CASES = {
     "wrapped later": refuses_a_model_wrapped_later,
     "joining": refuses_joining,
     "unused": unused_parameters_are_named,
+    "used by some": what_some_workers_use,
+    "used by some, views": functools.partial(what_some_workers_use, gradient_as_bucket_view=True),
+    "no_sync": outside_no_sync,
     "module": the_last_pass_must_go_through_ddp,
     "two backwards": one_backward_a_pass,
     "unfrozen": unfrozen_parameters_are_refused,

@@ -92,8 +92,8 @@ class BucketHook:
             raise RuntimeError(
                 "DistributedDataParallel has not reduced the gradients of the step's last pass: "
                 "call the wrapped model itself, not its .module, and loss.backward() once, within "
-                "the worker's `with` block; where some parameters get no gradient, make it with "
-                "find_unused_parameters=True"
+                "the worker's `with` block and outside no_sync(); where some parameters get no "
+                "gradient, make it with find_unused_parameters=True"
             )
 
     def __call__(self, bucket: GradBucket) -> Future[Tensor]:
