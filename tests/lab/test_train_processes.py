@@ -4,7 +4,9 @@ import contextlib
 import json
 import os
 import re
+import resource
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -385,6 +387,51 @@ def test_ctrl_c_is_said_once(here):
         "largebatch: interrupted: the same command goes on from its checkpoint in interrupted"
     )
     assert not (here / "interrupted" / "result.json").exists()
+
+
+@pytest.mark.slow
+def test_every_process_of_an_interrupted_run_exits_with_130(here):
+    """Under torchrun, which hides it."""
+    config = replace(RUN, checkpoint_seconds=0.0, epochs=100_000, evaluations=60)
+    arguments = command(config, here, "alike")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    told = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, *arguments],
+            cwd=here,
+            env=os.environ | told | {"RANK": rank, "LOCAL_RANK": rank, "PYTHONPATH": SOURCE},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in "01"
+    ]
+    try:
+        until_checkpoint(here / "alike", processes[0])
+        for process in processes:
+            process.send_signal(signal.SIGINT)
+        texts = [process.communicate(timeout=60)[1] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+    assert [process.returncode for process in processes] == [130, 130]
+    assert [len(lines(text)) for text in texts] == [1, 0]
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_said_once(here):
+    # A limit on the size of a file acts like a disk that is full.
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+    config = replace(RUN, checkpoint_seconds=0.0, epochs=600, evaluations=600)
+    text = said(start(here, *command(config, here, "full"), preexec_fn=limit))
+    (line,) = lines(text)
+    assert line.startswith("largebatch: cannot write to full: ")
+    assert set(codes(text)) <= {1, -signal.SIGTERM}
 
 
 def test_every_size_of_a_growing_batch_must_be_shared(here):
