@@ -132,6 +132,12 @@ class Workers:
             self._passes.recount(count)
 
     @property
+    def least_count(self) -> int:
+        """Fewest workers on this process that are enough for the perturbation."""
+        least = 1 if self.perturb is None else self.perturb.least_workers
+        return -(-least // self._settings.processes.ranks)
+
+    @property
     def perturb(self) -> Perturbation | None:
         """Where workers look."""
         return self._settings.perturb

@@ -15,7 +15,7 @@ from torch.futures import Future
 from torch.nn.parallel import DistributedDataParallel
 
 from .processes import Join, Piece
-from .waiting import explained
+from .waiting import WaitedInVain, explained
 
 __all__ = ["BucketHook", "hook_of"]
 
@@ -34,6 +34,7 @@ class BucketHook:
         self._keeping = False
         self._strayed = False
         self._all_came = False
+        self._vain: WaitedInVain | None = None
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
         """A copied or pickled model has a new reducer, in which no hook is registered."""
@@ -74,9 +75,14 @@ class BucketHook:
     @contextmanager
     def joining(self, join: Join) -> Iterator[None]:
         """Within, ``join`` gets each bucket before it is added up over the processes."""
-        self._join, self._all_came = join, False
+        self._join, self._all_came, self._vain = join, False, None
         try:
             yield
+        except RuntimeError as error:
+            # DDP says that a callback had an error; this is the one.
+            if self._vain is not None:
+                raise self._vain from error
+            raise
         finally:
             self._join = None
 
@@ -86,8 +92,8 @@ class BucketHook:
             raise RuntimeError(
                 "DistributedDataParallel has not reduced the gradients of the step's last pass: "
                 "call the wrapped model itself, not its .module, and loss.backward() once, within "
-                "the worker's `with` block; where some parameters get no gradient, make it with "
-                "find_unused_parameters=True"
+                "the worker's `with` block and outside no_sync(); where some parameters get no "
+                "gradient, make it with find_unused_parameters=True"
             )
 
     def __call__(self, bucket: GradBucket) -> Future[Tensor]:
@@ -110,8 +116,12 @@ class BucketHook:
         return work.get_future().then(self._received)
 
     def _received(self, done: Future[list[Tensor]]) -> Tensor:
-        with explained(self.group):
-            return done.value()[0]
+        try:
+            with explained(self.group):
+                return done.value()[0]
+        except WaitedInVain as error:
+            self._vain = error
+            raise
 
     def _check_once(self) -> None:
         if self._all_came:

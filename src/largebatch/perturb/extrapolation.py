@@ -36,7 +36,8 @@ class Extrapolation(Perturbation):
     """Extrapolated SGD (Lin et al. 2020): the gradient at the end of an inner step.
 
     The fresh gradient wants other examples than the worker's own: those of ``inner=`` in
-    ``Workers.backward`` and ``shards``, else the next worker's shard (with one worker its own).
+    ``Workers.backward`` and ``shards``, else the shard of the next worker of the same process (its
+    own where there is one worker on it: give ``inner=`` there).
 
     Args:
         inner_lr: eta_inner, 0 or more.
