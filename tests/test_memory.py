@@ -85,6 +85,22 @@ def test_combined_leaves_noise_or_the_gradient():
         assert memory.buffers[0].tolist() == [*expected, [0.0, 0.0]]
 
 
+def test_noise_is_each_parameters_own_where_dtypes_mix_and_gradients_lack():
+    # Red: the mean's pieces in another order than the slots', or moved up where one has none.
+    ps = [*parameters((2,)), *parameters((1, 2), dtype=torch.float64), *parameters((), (3,))]
+    memory = Memory("noise", ps, 3, None)
+    given = [torch.ones(2), None, torch.tensor(3.0), torch.arange(3.0)]
+    for i in range(2):
+        own = [None if g is None else g * (i + 1) for g in given]
+        memory.saw(i, ps, own, factor=1.0, weight=1.0)
+    memory.combined([None if g is None else g * 3 for g in given], factor=0.5)
+    for i, sign in enumerate((-0.5, 0.5)):
+        for slot, g, p in zip(memory.of(i), given, ps, strict=True):
+            expected = torch.zeros_like(p) if g is None else g * sign
+            assert torch.equal(slot, expected.to(p.dtype))
+    assert not any(slot.any() for slot in memory.of(2))
+
+
 @pytest.mark.parametrize("bad", [float("inf"), -float("inf"), float("nan")])
 def test_a_mean_that_is_not_finite_zeroes_all_noise(bad):
     ps = parameters((2,), (3,))
