@@ -175,6 +175,7 @@ def make_training(config: RunConfig, plan: Plan) -> Training:
             perturb=parts.perturb,
             count=config.count,
             gradient_noise=parts.noise,
+            noise_dtype=config.noise_dtype and getattr(torch, config.noise_dtype),
         )
         schedulers: list[LRScheduler] = []
         for optimizer in optimizers:
