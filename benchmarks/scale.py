@@ -3,6 +3,7 @@
     python benchmarks/scale.py --threads 1      writes benchmarks/results/scale.json
     python benchmarks/scale.py --device cuda    writes benchmarks/results/scale_cuda.json
     python benchmarks/scale.py --quick          a smoke test, whose numbers say nothing
+    python benchmarks/scale.py --table          prints the rows of docs/step.md from the file
 
 ddp     GNC over DDP against plain DDP: two processes on gloo, a thread and 64 images each; the same
         with four micro-batches a process (`over_ddp.py`)
@@ -16,9 +17,11 @@ Freed memory is kept, for all ways alike (`timing.keep_freed_memory`). The error
 
 from __future__ import annotations
 
+import json
 import statistics
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import launches
@@ -147,13 +150,30 @@ def on_gpu(sizes: Sizes, device: str) -> dict[str, Any]:
     return dict(zip(names, found, strict=True))
 
 
+def rows(found: dict[str, Any]) -> list[str]:
+    """One row a ratio that has a bar, for the documentation."""
+    made = []
+    for name, bar in found["bars"].items():
+        part, pair = name.split(": ")
+        each = found["parts"][part]["ratios"][pair]
+        low_to_high = f"{each['low']:.2f} to {each['high']:.2f}"
+        made.append(f"| {part} | {pair} | {each['median']:.3f} | {low_to_high} | {bar:.2f} |")
+    return made
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Measure, write, and fail where a bar is missed (not with --quick)."""
     parser = options(__doc__, "scale.json, scale_cuda.json", rounds=0)  # 0: as many as Sizes says
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 ...")
+    parser.add_argument("--table", action="store_true", help="the rows of the page, measured last")
     chosen = parser.parse_args(arguments)
+    cuda = chosen.device.startswith("cuda")
+    path: Path = chosen.out or RESULTS / ("scale_cuda.json" if cuda else "scale.json")
+    if chosen.table:
+        print("\n".join(rows(json.loads(path.read_text("utf-8")))))
+        return 0
     torch.set_num_threads(chosen.threads)
-    sizes, cuda = QUICK if chosen.quick else Sizes(), chosen.device.startswith("cuda")
+    sizes = QUICK if chosen.quick else Sizes()
     if chosen.rounds:
         sizes = sizes.with_rounds(chosen.rounds)
     kept = keep_freed_memory()
@@ -165,10 +185,7 @@ def main(arguments: list[str] | None = None) -> int:
     within = {name: ratios[name]["median"] <= bar for name, bar in bars.items()}
     settings = {"device": chosen.device, "freed_memory_is_kept": kept}
     found = {**header("scale", settings, chosen.device), "parts": parts}
-    write(
-        {**found, "bars": bars, "within_bars": within},
-        chosen.out or RESULTS / ("scale_cuda.json" if cuda else "scale.json"),
-    )
+    write({**found, "bars": bars, "within_bars": within}, path)
     for name, each in ratios.items():
         print(line(name, each, f"bar {bars[name]}" if name in bars else ""))
     return 0 if chosen.quick or all(within.values()) else 1

@@ -41,14 +41,16 @@ def live_bytes() -> int:
     return sum(storages.values())
 
 
-def held_during(count: int, perturb, scaler=None) -> tuple[int, int, int]:
+def held_during(count: int, perturb, scaler=None, noise_dtype=None) -> tuple[int, int, int]:
     """Bytes of tensors that one more step holds inside its last pass, and after ``combine``."""
     model = nn.Sequential(nn.Linear(100, 100), nn.Tanh(), nn.Linear(100, 10))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     x = torch.randn(count, 100)
     torch.compiler.reset()  # what other tests compiled is dropped now, not in between
     start = live_bytes()
-    workers = lb.Workers(model, optimizer, perturb, count=count, scaler=scaler)
+    workers = lb.Workers(
+        model, optimizer, perturb, count=count, scaler=scaler, noise_dtype=noise_dtype
+    )
     announced = workers.bytes_needed
     inside = 0
     for _ in range(2):
@@ -73,6 +75,20 @@ def test_holds_nothing_else_that_grows_with_count(perturb):
     for inside, after in beyond:
         assert inside == pytest.approx(copies * model, abs=0.02 * model + 16 * 404)
         assert after == pytest.approx((copies - 1) * model, abs=0.02 * model + 16 * 404)
+
+
+def test_bfloat16_halves_what_grows_with_count():
+    held = {
+        dtype: [held_during(count, lb.GNC(0.1), noise_dtype=dtype)[1] for count in (2, 16)]
+        for dtype in (torch.float32, torch.bfloat16)
+    }
+    grown = {dtype: many - few for dtype, (few, many) in held.items()}
+    model = 100 * 100 + 100 + 100 * 10 + 10
+    assert grown == {torch.float32: 14 * 4 * model, torch.bfloat16: 14 * 2 * model}
+    assert [held_during(4, lb.GNC(0.1), noise_dtype=d)[2] for d in held] == [
+        4 * 4 * model,
+        4 * 2 * model,
+    ]
 
 
 def test_combined_leaves_noise_or_the_gradient():

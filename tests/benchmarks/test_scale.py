@@ -2,10 +2,12 @@
 
 import json
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
+ROOT = Path(__file__).parents[2]
 SCRIPTS = ("apart", "launches", "many", "over_ddp", "timing", "workers")
 
 
@@ -41,6 +43,11 @@ def test_quick_run_writes_every_part_with_its_bars(script, tmp_path, capsys, mon
             assert of["bytes_needed"][name] == 4 * of["parameters"] * size
             assert of["floor"]["bytes_per_worker"][name] == 4 * of["parameters"] * size
         assert "vmap/workers" in of["ratios"]
+    assert script["main"](["--table", "--out", str(out)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    first = found["parts"]["ddp"]["ratios"]["gnc/ddp"]["median"]
+    assert lines[0].startswith(f"| ddp | gnc/ddp | {first:.3f} | ")
+    assert len(lines) == len(expected)
 
 
 def test_rounds_are_those_of_every_part(script):
@@ -98,3 +105,14 @@ def test_without_a_gpu_the_loops_run_and_start_alike(script):
 def test_a_process_that_fails_is_told(script):
     with pytest.raises(RuntimeError, match="a process of the DDP benchmark failed"):
         script["ddp_in_turns"](1, {"depth": 8, "images": 0, "rounds": 1})
+
+
+def test_the_costs_on_the_page_are_those_that_were_measured(script):
+    path = ROOT / "benchmarks" / "results" / "scale.json"
+    if not path.exists():
+        pytest.skip("benchmarks/results/scale.json has not been measured yet")
+    rows = script["rows"](json.loads(path.read_text("utf-8")))
+    text = (ROOT / "docs" / "step.md").read_text(encoding="utf-8")
+    missing = [row for row in rows if row not in text]
+    assert rows
+    assert not missing, f"python benchmarks/scale.py --table prints what step.md lacks: {missing}"
