@@ -2,8 +2,12 @@
 
 import json
 import sys
+from pathlib import Path
 
 import pytest
+
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -44,3 +48,15 @@ def test_a_run_that_diverged_is_an_error(script, monkeypatch):
     )
     with pytest.raises(RuntimeError, match="gnc with seed 3 diverged"):
         script["accuracy"](script["config"]("gnc", 0.1, 0.1, "float32", 3))
+
+
+def test_the_effect_on_the_page_is_the_one_that_was_measured():
+    found = json.loads((ROOT / "benchmarks" / "results" / "noise_dtype.json").read_text("utf-8"))
+    text = " ".join((ROOT / "docs" / "step.md").read_text(encoding="utf-8").split())
+    for each in found["methods"].values():
+        one = each["bfloat16_minus_float32"]
+        low, high = (f"{one[end]:+.2f}".replace("-", "−") for end in ("low", "high"))
+        assert f"{low} to {high})" in text
+        assert f"by {one['mean']:+.2f} " in text
+    worth = found["methods"]["gnc"]["float32_minus_without"]["mean"]
+    assert f"GNC itself is worth {worth:.2f}," in text
