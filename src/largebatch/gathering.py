@@ -106,7 +106,7 @@ class Gathering:
         gradients = self._left()
         self._tell(worker, self._trained[: self._owned], gradients[: self._owned], weight)
         self._drop()
-        self._sum.add(gradients, weight)
+        self._sum.add(gradients, weight, several=self._settings.count > 1)
         self.workers += 1
 
     def take_reduced(self) -> None:
@@ -131,7 +131,7 @@ class Gathering:
         gradients = self._here()[: self._owned]
         check_gradients(gradients, gradients)
         self._drop()
-        self.looks.add(gradients, weight)
+        self.looks.add(gradients, weight, several=not alone and passes > 1)
         if alone or self.looks.added == passes:
             processes = None if alone else self._processes
             self.looks.find(weights, self._settings.loss_scale(), processes)

@@ -225,6 +225,7 @@ def _equipped(
             perturb=parts.perturb,
             count=processes.count(config.count),
             gradient_noise=parts.noise,
+            noise_dtype=config.noise_dtype and getattr(torch, config.noise_dtype),
         )
         schedulers: list[LRScheduler] = []
         for optimizer in optimizers:

@@ -6,6 +6,7 @@ import gc
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -139,18 +140,19 @@ def _views(buffer: Tensor, parameters: list[Tensor]) -> list[Tensor]:
     """
     views, start = [], buffer.storage_offset()
     for parameter in parameters:
-        strides = _strides(parameter)
+        strides = _strides(parameter.shape, parameter.stride())
         views.append(torch.as_strided(buffer, parameter.shape, strides, start))
         start += parameter.numel()
     return views
 
 
-def _strides(parameter: Tensor) -> tuple[int, ...]:
+@lru_cache(maxsize=4096)
+def _strides(shape: tuple[int, ...], own: tuple[int, ...]) -> tuple[int, ...]:
     """Its own where it fills its memory without gaps; else those of a contiguous tensor."""
-    dense = torch.empty_like(parameter, device="meta", memory_format=torch.preserve_format)
-    if dense.stride() == parameter.stride():
-        return parameter.stride()
-    return torch.empty(parameter.shape, device="meta").stride()
+    # Kept, since a step asks for every parameter's.
+    parameter = torch.empty_strided(shape, own, device="meta")
+    dense = torch.empty_like(parameter, memory_format=torch.preserve_format)
+    return own if dense.stride() == own else torch.empty(shape, device="meta").stride()
 
 
 def _share_gradients(state: BucketHook, bucket: GradBucket) -> Future[Tensor]:
