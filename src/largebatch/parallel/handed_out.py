@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..mesh import local
+from ..mesh import local, placed
 from .processes import Join, Piece
 from .waiting import explained
 
@@ -95,6 +95,14 @@ class HandedOut:
                 "reduced: add the losses up, and call backward() once"
             )
         self.messages, self._run, self._came = [], [], set()
+
+    @torch.no_grad()
+    def came_as_zeros(self, message: Message) -> None:
+        """What of a message has not come is there now, and zero."""
+        for parameter, gradient in zip(message.parameters, message.zeros(), strict=True):
+            if id(parameter) not in self._came:
+                parameter.grad = placed(gradient, parameter)
+                self.came(parameter)
 
     def finish(self) -> None:
         """Send the rest, and wait for all."""

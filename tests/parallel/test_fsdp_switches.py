@@ -1,0 +1,106 @@
+"""Workers over FSDP2: its own switches, and models that do not use all of themselves in a pass."""
+
+import functools
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+import largebatch as lb
+
+GNC = lb.GNC(alpha=1.0)
+TOTAL = 4  # workers, over all processes
+
+
+def sgd(parameters):
+    return torch.optim.SGD(parameters, lr=0.1, momentum=0.9)
+
+
+def pair(kind, perturb=GNC, model=None, wrap=None):
+    """The same workers over the mesh and in one process."""
+    import meshes
+    import replicas
+
+    make = functools.partial(replicas.network, norm=False) if model is None else model
+    count = TOTAL // meshes.MESHES[kind][0]
+    wrap = meshes.sharded if wrap is None else wrap
+    ours = meshes.run_over(kind, sgd, perturb, count, cut=True, model=make(), wrap=wrap)
+    return ours, replicas.Run(sgd, perturb, TOTAL, over=False, model=make())
+
+
+def branching():
+    """A network with a layer that is left out where the first example says so."""
+    import replicas
+
+    class Branching(replicas.Network):
+        def __init__(self):
+            super().__init__(norm=False)
+            self.branch = nn.Linear(3, 3)
+
+        def forward(self, x):
+            out = super().forward(x)
+            return out if (x[:, 0, 0, 0] == 0).all() else self.branch(out)
+
+    torch.manual_seed(1)
+    return Branching().double()
+
+
+def sharded_with_branch(kind, model):
+    import meshes
+    from torch.distributed.fsdp import fully_shard
+
+    fully_shard(model.branch, mesh=meshes.mesh(kind))
+    return meshes.sharded(kind, model)
+
+
+def branches(kind, leave_out, own):
+    """Where a worker leaves a layer out, its gradient is zero; where all do, there is none."""
+    import replicas
+
+    ours, theirs = pair(kind, model=branching, wrap=sharded_with_branch if own else None)
+    for step in range(6):
+        for run in (ours, theirs):
+            x, y = run.batch(step)
+            # Of each replica the workers that are named.
+            x = x.view(TOTAL // ours.count, ours.count, -1, *x.shape[1:]).clone()
+            for worker in leave_out(step, ours.count):
+                x[:, worker, :, 0, 0, 0] = 0
+            run.workers.backward(run.loss, *run.mine(x.flatten(0, 2), y))
+            run.optimizer.step()
+    replicas.assert_same(ours, theirs)
+
+
+def every_other_step(step, count):
+    return range(count) if step % 2 else []
+
+
+def last_worker(step, count):
+    return [count - 1]
+
+
+def first_worker(step, count):
+    return [0]
+
+
+LEFT_OUT = (every_other_step, last_worker, first_worker)
+CASES = {
+    f"{left.__name__}, {kind}{', own group' if own else ''}": functools.partial(
+        branches, kind, left, own
+    )
+    for left in LEFT_OUT
+    for kind in ("replicas", "shards")
+    for own in (True, False)
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_over_two_processes(case, outcomes):
+    outcomes(case, "switches")
+
+
+if __name__ == "__main__":
+    import replicas
+
+    assert sys.argv[4] == "switches"
+    replicas.main(CASES)
