@@ -83,6 +83,111 @@ def first_worker(step, count):
     return [0]
 
 
+def all_of(run):
+    return (run.model, run.module.first, run.module.last)
+
+
+def gathered_before(kind):
+    """Weights that are on their way when a pass begins are not a worker's."""
+    import replicas
+
+    ours, theirs = pair(kind)
+    for step in range(4):
+        for module in all_of(ours):
+            module.unshard(async_op=True)
+        ours.step(step)
+        theirs.step(step)
+    replicas.assert_same(ours, theirs)
+
+
+def gathered_ahead(kind):
+    import replicas
+
+    ours, theirs = pair(kind)
+    whole, first, last = all_of(ours)
+    whole.set_modules_to_forward_prefetch([first, last])
+    last.set_modules_to_backward_prefetch([first])
+    whole.set_reshard_after_backward(False)
+    replicas.assert_same(ours.run(4), theirs.run(4))
+
+
+def without_sync(kind):
+    """As loops call a pass that is not a step's last; Accelerate's and Lightning's do."""
+    import replicas
+
+    ours, theirs = pair(kind)
+    for step in range(4):
+        for i, shard in enumerate(ours.workers.shards(*ours.mine(*ours.batch(step)))):
+            last = i == ours.count - 1
+            ours.model.set_requires_gradient_sync(last)
+            ours.model.set_is_last_backward(last)
+            with ours.workers.next():
+                ours.loss(*shard).backward()
+        ours.workers.combine()
+        ours.optimizer.step()
+        theirs.step(step)
+    replicas.assert_same(ours, theirs)
+
+
+def left_unreduced(kind, switch):
+    """A pass of somebody else's between steps is not a worker's."""
+    import replicas
+
+    ours, theirs = pair(kind)
+    for step in range(4):
+        ours.step(step)
+        theirs.step(step)
+        getattr(ours.model, switch)(False)
+        ours.loss(*ours.mine(*ours.batch(step))).backward()
+        getattr(ours.model, switch)(True)
+    replicas.assert_same(ours, theirs)
+
+
+def fails_at_once(kind):
+    """Before FSDP has seen a forward pass."""
+    import replicas
+
+    ours, theirs = pair(kind)
+    with pytest.raises(ZeroDivisionError):
+        ours.workers.backward(lambda x, y: 1 / 0, *ours.mine(*ours.batch(0)))
+    replicas.assert_same(ours.run(2), theirs.run(2))
+
+
+def fails_in_backward(kind):
+    """Of some layers gradients are there by then, of others not."""
+    import replicas
+
+    ours, theirs = pair(kind)
+
+    def fail(*_):
+        raise ZeroDivisionError
+
+    def seen(module, inputs, out):
+        out.register_hook(fail)
+
+    def failing(x, y):
+        handle = ours.module.second.register_forward_hook(seen)
+        try:
+            with ours.workers.next():
+                loss = ours.loss(x, y)
+                handle.remove()
+                loss.backward()
+        finally:
+            handle.remove()
+
+    for step in range(4):
+        for i, (x, y) in enumerate(ours.workers.shards(*ours.mine(*ours.batch(step)))):
+            if i == 0:
+                with pytest.raises(ZeroDivisionError):
+                    failing(x, y)
+            with ours.workers.next():
+                ours.loss(x, y).backward()
+        ours.workers.combine()
+        ours.optimizer.step()
+        theirs.step(step)
+    replicas.assert_same(ours, theirs)
+
+
 LEFT_OUT = (every_other_step, last_worker, first_worker)
 CASES = {
     f"{left.__name__}, {kind}{', own group' if own else ''}": functools.partial(
@@ -91,6 +196,17 @@ CASES = {
     for left in LEFT_OUT
     for kind in ("replicas", "shards")
     for own in (True, False)
+}
+CASES |= {
+    f"{case.__name__}, {kind}": functools.partial(case, kind)
+    for case in (gathered_before, gathered_ahead, without_sync, fails_at_once, fails_in_backward)
+    for kind in ("replicas", "shards")
+}
+CASES |= {
+    f"{switch}, {kind}": functools.partial(left_unreduced, kind, switch)
+    for switch in ("set_requires_gradient_sync", "set_requires_all_reduce")
+    for kind in ("replicas", "shards")
+    if (switch, kind) != ("set_requires_all_reduce", "shards")
 }
 
 

@@ -20,7 +20,7 @@ from torch.distributed.fsdp import FSDPModule
 
 from .flat import add_up
 from .handed_out import HandedOut, Message
-from .own_replica import alone, reset
+from .own_replica import alone, reset, reshard
 from .processes import Join, Processes
 
 __all__ = ["ShardedReplicas"]
@@ -57,7 +57,7 @@ class ShardedReplicas(Processes):
     def _reshard(self) -> None:
         """Forget gathered weights, which are those of before an offset was added or taken away."""
         for module in self._modules:
-            module.reshard()
+            reshard(module)
 
     @contextmanager
     def _own_weights(self) -> Iterator[None]:
