@@ -2,12 +2,14 @@
 
 import functools
 import sys
+from datetime import timedelta
 
 import pytest
 import torch
 from torch import nn
 
 import largebatch as lb
+from largebatch.parallel.waiting import WaitedInVain
 
 GNC = lb.GNC(alpha=1.0)
 TOTAL = 4  # workers, over all processes
@@ -188,6 +190,21 @@ def fails_in_backward(kind):
     replicas.assert_same(ours, theirs)
 
 
+def one_of_a_replica_runs_fewer_passes():
+    """The others of its replica wait for it within FSDP's own messages."""
+    import torch.distributed as dist
+
+    ours, _ = pair("shards")
+    ours.step(0)
+    store = dist.distributed_c10d._get_default_store()
+    if dist.get_rank():
+        store.wait(["over"], timedelta(seconds=120))
+        return
+    with pytest.raises(WaitedInVain, match=r"^rank 0 of 2 waited for the other processes"):
+        ours.step(1)
+    store.set("over", "1")
+
+
 LEFT_OUT = (every_other_step, last_worker, first_worker)
 CASES = {
     f"{left.__name__}, {kind}{', own group' if own else ''}": functools.partial(
@@ -215,8 +232,16 @@ def test_over_two_processes(case, outcomes):
     outcomes(case, "switches")
 
 
+@pytest.mark.slow
+def test_waiting_in_vain_ends_with_a_message(outcomes):
+    outcomes("fewer passes", "alone")
+
+
 if __name__ == "__main__":
     import replicas
 
-    assert sys.argv[4] == "switches"
-    replicas.main(CASES)
+    if sys.argv[4] == "switches":
+        replicas.main(CASES)
+    else:
+        alone = {"fewer passes": one_of_a_replica_runs_fewer_passes}
+        replicas.main(alone, seconds=15, together=False)

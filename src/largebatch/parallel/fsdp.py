@@ -12,7 +12,7 @@ Everything is kept in the pieces in which FSDP keeps weights; all but sums stays
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,7 @@ from .flat import add_up
 from .handed_out import HandedOut, Message
 from .own_replica import alone, reset, reshard
 from .processes import Join, Processes
+from .waiting import explained_anywhere
 
 __all__ = ["ShardedReplicas"]
 
@@ -48,6 +49,10 @@ class ShardedReplicas(Processes):
 
     def check_step(self, passes: int, count: int) -> None:
         """Every step can."""
+
+    def waiting(self) -> AbstractContextManager[None]:
+        """Also where FSDP itself waits for the processes of the replica."""
+        return explained_anywhere(self._shards)
 
     def settle(self) -> None:
         """Have weights in their pieces, which a look at the loss may have left gathered."""
