@@ -87,7 +87,8 @@ def _check_sharded(model: nn.Module) -> None:
 def _check_placed(name: str, where: Sharding) -> None:
     kinds = [type(placement).__name__ for placement in where.placements]
     known = kinds in (["Shard"], ["Replicate", "Shard"])
-    if not known or where.mesh._get_root_mesh().ndim > where.mesh.ndim:
+    # A mesh may have further dimensions of one process, as Lightning's has.
+    if not known or where.mesh._get_root_mesh().size() > where.mesh.size():
         raise TypeError(
             f"parameter {name!r} is placed as {where.placements} on {where.mesh}: Workers need "
             "fully_shard over a mesh of its own, of shards or of replicas by shards, without "
