@@ -205,6 +205,45 @@ def one_of_a_replica_runs_fewer_passes():
     store.set("over", "1")
 
 
+def a_replica_without_a_worker_after_freezing():
+    import torch.distributed as dist
+
+    ours, _ = pair("replicas")
+    ours.step(0)
+    ours.module.first.requires_grad_(False)
+    store = dist.distributed_c10d._get_default_store()
+    if dist.get_rank():
+        with pytest.raises(RuntimeError, match="without a worker on this replica after parameters"):
+            ours.workers.combine()
+        store.wait(["over"], timedelta(seconds=120))
+        return
+    with pytest.raises(WaitedInVain, match=r"^rank 0 of 2 waited for the other processes"):
+        ours.step(1)
+    store.set("over", "1")
+
+
+def refuses_what_is_frozen():
+    import meshes
+    import replicas
+
+    model = meshes.sharded("shards", replicas.network())
+    optimizer = sgd(model.parameters())
+    model.requires_grad_(False)
+    with pytest.raises(ValueError, match="no parameter of the model is in training"):
+        lb.Workers(model, optimizer, GNC, count=2)
+
+
+def another_meshs_state_starts_from_zero():
+    ours, _ = pair("replicas")
+    state = ours.run(2).workers.state_dict()
+    other, _ = pair("shards")
+    other.workers.count = ours.count
+    with pytest.warns(UserWarning, match="of workers in 1 pieces each, they are in 2 now"):
+        other.workers.load_state_dict(state)
+    assert other.workers.step == 2
+    assert not other.workers.state_dict()["slots"]
+
+
 LEFT_OUT = (every_other_step, last_worker, first_worker)
 CASES = {
     f"{left.__name__}, {kind}{', own group' if own else ''}": functools.partial(
@@ -219,6 +258,7 @@ CASES |= {
     for case in (gathered_before, gathered_ahead, without_sync, fails_at_once, fails_in_backward)
     for kind in ("replicas", "shards")
 }
+CASES |= {"frozen": refuses_what_is_frozen, "another mesh": another_meshs_state_starts_from_zero}
 CASES |= {
     f"{switch}, {kind}": functools.partial(left_unreduced, kind, switch)
     for switch in ("set_requires_gradient_sync", "set_requires_all_reduce")
@@ -232,9 +272,16 @@ def test_over_two_processes(case, outcomes):
     outcomes(case, "switches")
 
 
+ALONE = {
+    "fewer passes": one_of_a_replica_runs_fewer_passes,
+    "frozen": a_replica_without_a_worker_after_freezing,
+}
+
+
 @pytest.mark.slow
-def test_waiting_in_vain_ends_with_a_message(outcomes):
-    outcomes("fewer passes", "alone")
+@pytest.mark.parametrize("case", ALONE)
+def test_waiting_in_vain_ends_with_a_message(case, outcomes):
+    outcomes(case, case)
 
 
 if __name__ == "__main__":
@@ -243,5 +290,4 @@ if __name__ == "__main__":
     if sys.argv[4] == "switches":
         replicas.main(CASES)
     else:
-        alone = {"fewer passes": one_of_a_replica_runs_fewer_passes}
-        replicas.main(alone, seconds=15, together=False)
+        replicas.main({sys.argv[4]: ALONE[sys.argv[4]]}, seconds=15, together=False)

@@ -111,6 +111,11 @@ class ShardedReplicas(Processes):
                 "combine() before any worker has run on this replica: the first step must have "
                 "one on each, from which the messages to the others follow"
             )
+        if any(not p.requires_grad for message in self._messages for p in message.parameters):
+            raise RuntimeError(
+                "combine() without a worker on this replica after parameters were frozen: the "
+                "first step with others in training must have one on each replica"
+            )
         unsent, self._unsent = self._unsent, []
         self._send_zeros(HandedOut(join, self.group), [*self._messages, *unsent])
 

@@ -85,12 +85,13 @@ def reshard(module: FSDPModule) -> None:
 
 def reset(model: nn.Module, modules: Sequence[FSDPModule]) -> None:
     """Have FSDP forget a pass that failed midway."""
-    if model._get_fsdp_state()._is_root is None:  # type: ignore[operator]
+    root = model._get_fsdp_state()._is_root  # type: ignore[operator]
+    if root is None:
         return  # no forward pass has begun, before which there is nothing to forget, nor to ask
-    if hasattr(model, "reset_iter_state"):
+    if root and hasattr(model, "reset_iter_state"):
         model.reset_iter_state()  # type: ignore[operator]
         return
-    for module in modules:  # of torch before there was that
+    for module in modules:  # of a part, or of torch before there was that
         _reset_state(module._get_fsdp_state())
         for group in groups_of(module):
             group._training_state = type(group._training_state).IDLE

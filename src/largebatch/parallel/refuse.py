@@ -66,7 +66,9 @@ def _check_whole(model: nn.Module) -> None:
 def _check_sharded(model: nn.Module) -> None:
     """Raise unless all that is in training lies alike, over one or two dimensions of data."""
     lie = {name: sharding(p) for name, p in model.named_parameters() if p.requires_grad}
-    first = next(iter(lie.values()), None)
+    if not lie:
+        raise ValueError("no parameter of the model is in training: thaw some, then make Workers")
+    first = next(iter(lie.values()))
     for name, each in lie.items():
         if each is None or first is None:
             raise TypeError(
