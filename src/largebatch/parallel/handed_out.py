@@ -84,6 +84,9 @@ class HandedOut:
         self._came.add(id(parameter))
         assert parameter.grad is not None
         gradient = local(parameter.grad)
+        if gradient.device.type == "cpu" and torch.accelerator.is_available():
+            # CPUOffloadPolicy's copy, of which older torch (2.11) tells while it is under way.
+            torch.accelerator.current_stream().synchronize()
         if self._run and _memory(self._run[0][1]) != _memory(gradient):
             self._send()
         self._run.append((parameter, gradient))
