@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -28,9 +29,24 @@ from .order import Order, Worker, order_of
 from .rates import rates_of
 from .settings import Settings
 
-__all__ = ["Passes"]
+__all__ = ["Passes", "Several"]
 
 log = logging.getLogger("largebatch")
+
+
+@dataclass
+class Several:
+    """Workers whose passes run as one.
+
+    Attributes:
+        parameters: those in training.
+        weights: for each, what the workers look at, and whether that has a row for each worker.
+        gradients: to be filled: for each, a row for each worker, or None where there is none.
+    """
+
+    parameters: Sequence[Tensor]
+    weights: Sequence[tuple[Tensor, bool]]
+    gradients: list[Tensor | None] = field(default_factory=list)
 
 
 class Passes:
@@ -100,6 +116,48 @@ class Passes:
                 gathering.take_reduced() if reducing else gathering.take(local, weight)
                 self._statistics.collect()
         self.ran += 1
+
+    @contextmanager
+    def enter_several(self, first: int, size: int, weight: float | Tensor) -> Iterator[Several]:
+        """The passes of ``size`` workers from number ``first`` on, each of which counts ``weight``.
+
+        Weights stay clean; those that each worker looks at are handed out, and gradients back.
+        """
+        if self.ran == 0:
+            self._begin_step()
+        self._drop_gradients()
+        with self._or_as_before():
+            several = Several(self.trained, self._looked_at(first, size))
+            yield several
+            self._gathering.take_several(first, size, several.gradients, weight)
+        self.ran += size
+
+    def _looked_at(self, first: int, size: int) -> list[tuple[Tensor, bool]]:
+        """The weights in training, with a worker's in each row where they are perturbed."""
+        offsets = self._offsets_of_several(first, size)
+        found = [
+            (w, False) if offset is None else (w + offset, True)
+            for w, offset in zip(self._point.weights, offsets, strict=True)
+        ]
+        return found + [(p.detach(), False) for p in self.trained[len(offsets) :]]
+
+    @torch.no_grad()
+    def _offsets_of_several(self, first: int, size: int) -> list[Tensor | None]:
+        perturb, numbers = self._settings.perturb, range(first, first + size)
+        if perturb is not None and perturb.broadcasts(self.step):
+            memory = None if self.memory is None else self.memory.of_several(first, size)
+            found = perturb.offsets(self._point, self._settings.number(first), memory)
+            if first == 0:
+                self._measure([None if o is None else o[0] for o in found])
+            return list(found)
+        each = [self._offsets(Worker(self._settings.number(i)), i) for i in numbers]
+        rows = zip(*each, strict=True)
+        return [None if row[0] is None else torch.stack(row) for row in rows]
+
+    @property
+    def trained(self) -> list[Tensor]:
+        """All parameters in training at this step: those owned, then the model's others."""
+        return self._trained
 
     def combine(self) -> None:
         """Leave the mean over the workers that ran in ``p.grad``; go on to the next step.
@@ -241,9 +299,12 @@ class Passes:
         offsets = perturb.offsets(self._point, worker.index, memory)
         check_offsets(perturb, offsets, self._point.weights)
         if local == 0:
-            point = self._point
-            self.offset_to_weight_norm = relative_norm(offsets, point.weights, point.layouts)
+            self._measure(offsets)
         return offsets
+
+    def _measure(self, offsets: Sequence[Tensor | None]) -> None:
+        point = self._point
+        self.offset_to_weight_norm = relative_norm(offsets, point.weights, point.layouts)
 
     def _drop_gradients(self) -> None:
         for parameter in self._trained:
