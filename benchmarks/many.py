@@ -56,7 +56,22 @@ class Problem:
         return x, torch.randint(10, (size,), generator=source)
 
 
-def worked(problem: Problem, count: int, dtype: torch.dtype | None) -> tuple[Step, lb.Workers]:
+def plain(problem: Problem, count: int) -> Step:
+    """One step on the whole batch, as without workers."""
+    model, optimizer = problem.parts()
+    x, y = problem.batch(count)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(x), y).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+
+    return step
+
+
+def worked(
+    problem: Problem, count: int, dtype: torch.dtype | None, at_once: int = 1
+) -> tuple[Step, lb.Workers]:
     """A step of GNC, filter-wise, by Workers."""
     model, optimizer = problem.parts()
     gnc = lb.GNC(ALPHA)
@@ -64,14 +79,16 @@ def worked(problem: Problem, count: int, dtype: torch.dtype | None) -> tuple[Ste
     x, y = problem.batch(count)
 
     def step() -> None:
-        workers.backward(lambda x, y: nn.functional.cross_entropy(model(x), y), x, y)
+        workers.backward(
+            lambda x, y: nn.functional.cross_entropy(model(x), y), x, y, at_once=at_once
+        )
         optimizer.step()
 
     return step, workers
 
 
 def vmapped(problem: Problem, count: int, chunk: int) -> tuple[Step, nn.Module]:
-    """The same step, with torch.func mapping over ``chunk`` workers and their weights at once."""
+    """The same by hand: torch.func maps over ``chunk`` workers, and knows that it is GNC's."""
     model, optimizer = problem.parts()
     names, parameters = zip(*model.named_parameters(), strict=True)
     slots = [torch.zeros(count, *p.shape) for p in parameters]
@@ -123,6 +140,8 @@ def run(problem: Problem, few: int, many: int, rounds: int) -> dict[str, Any]:
         ways[f"few {name}"] = repeated(worked(problem, few, dtype)[0], many // few)
         ways[f"many {name}"], workers = worked(problem, many, dtype)
         needed[name] = workers.bytes_needed
+    ways["plain"] = plain(problem, many)
+    ways["at once"], _ = worked(problem, many, None, min(CHUNK, many))
     ways["vmap"], model = vmapped(problem, many, min(CHUNK, many))
     times = in_turns(ways, rounds)
     parameters = sum(p.numel() for p in model.parameters())
@@ -130,7 +149,9 @@ def run(problem: Problem, few: int, many: int, rounds: int) -> dict[str, Any]:
     pairs = {
         **{f"many/few, {name}": (f"many {name}", f"few {name}") for name in dtypes},
         "bfloat16/float32": ("many bfloat16", "many float32"),
-        "vmap/workers": ("vmap", "many float32"),
+        "at once/workers": ("at once", "many float32"),
+        "at once/plain": ("at once", "plain"),
+        "at once/vmap": ("at once", "vmap"),
     }
     spent = medians(times)
     return {

@@ -8,7 +8,8 @@
 ddp     GNC over DDP against plain DDP: two processes on gloo, a thread and 64 images each; the same
         with four micro-batches a process (`over_ddp.py`)
 loop    Workers without a perturbation against the plain loop, on one and the same model
-many    4,096 simulated workers against 16, noise in float32 and bfloat16 (`many.py`)
+many    4,096 simulated workers against 16, noise in float32 and bfloat16; in groups of 128 at once
+        against one after another, and against a plain step on as many examples (`many.py`)
 cuda    the micro-batch loop with and without CUDA graphs against one plain step (`launches.py`)
 
 Freed memory is kept, for all ways alike (`timing.keep_freed_memory`). The error of a median is
@@ -56,6 +57,8 @@ BARS = {
     "many, digits_cnn: many/few, bfloat16": 1.10,
     "many, small_cnn: many/few, float32": 1.10,
     "many, small_cnn: many/few, bfloat16": 1.10,
+    "many, digits_cnn: at once/workers": 1.0,
+    "many, small_cnn: at once/workers": 1.0,
     "cuda: gnc graphed/plain": 2.0,
 }
 PROBLEMS = (

@@ -54,6 +54,13 @@ class Accumulator:
         self.workers += 1
         self._weight = self._weight + weight
 
+    @torch.no_grad()
+    def add_sum(self, sums: Sequence[Tensor | None], workers: int, weight: float | Tensor) -> None:
+        """Add the sums of several workers' gradients, each of the same weight."""
+        self.add(sums, weight)
+        self.workers += workers - 1
+        self._weight = self._weight + weight * (workers - 1)
+
     def _merge(self, gradients: Sequence[Tensor | None]) -> None:
         pairs = list(zip(self._total, gradients, strict=True))
         both = [(t, g) for t, g in pairs if t is not None and g is not None]

@@ -87,6 +87,12 @@ class Memory:
         """The slot of one worker as one tensor per parameter; None before the first step."""
         return [self._slot(worker, p) for p in self.parameters] if self.filled else None
 
+    def of_several(self, first: int, size: int) -> list[Tensor] | None:
+        """The slots of ``size`` workers from ``first`` on, a row for each; as :meth:`of`."""
+        if not self.filled:
+            return None
+        return [self._blocks[id(p)].narrow(0, first, size) for p in self.parameters]
+
     def _slot(self, worker: int, parameter: Tensor) -> Tensor:
         if self._views[0] != worker:
             self._views = worker, {key: b.select(0, worker) for key, b in self._blocks.items()}
@@ -115,6 +121,26 @@ class Memory:
             if gradient is None:
                 slot.zero_()
         self._ran = max(self._ran, worker + 1)
+
+    @torch.no_grad()
+    def saw_several(
+        self,
+        first: int,
+        parameters: Sequence[Tensor],
+        gradients: Sequence[Tensor | None],
+        *,
+        factor: float | Tensor,
+        weight: float | Tensor,
+    ) -> None:
+        """As :meth:`saw`, of the workers from ``first`` on, a row for each."""
+        size = next(len(g) for g in gradients if g is not None)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            slots = self._blocks[id(parameter)].narrow(0, first, size)
+            if gradient is None:
+                slots.zero_()
+            else:
+                _copy_scaled([slots], [gradient], factor)
+        self._ran = max(self._ran, first + size)
 
     @torch.no_grad()
     def combined(self, gradients: Sequence[Tensor | None], *, factor: float | Tensor) -> None:

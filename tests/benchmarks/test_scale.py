@@ -42,7 +42,7 @@ def test_quick_run_writes_every_part_with_its_bars(script, tmp_path, capsys, mon
         for name, size in (("float32", 4), ("bfloat16", 2)):
             assert of["bytes_needed"][name] == 4 * of["parameters"] * size
             assert of["floor"]["bytes_per_worker"][name] == 4 * of["parameters"] * size
-        assert "vmap/workers" in of["ratios"]
+        assert "at once/plain" in of["ratios"]
     assert script["main"](["--table", "--out", str(out)]) == 0
     lines = capsys.readouterr().out.splitlines()
     first = found["parts"]["ddp"]["ratios"]["gnc/ddp"]["median"]

@@ -77,6 +77,10 @@ class Extrapolation(Perturbation):
         """The worker's gradient, for the past kind."""
         return "gradient" if self.kind == "past" else "nothing"
 
+    def broadcasts(self, step: int) -> bool:
+        """The past kind only multiplies."""
+        return self.kind == "past"
+
     @property
     def sharded(self) -> bool:
         """Noise is drawn for whole parameters."""
