@@ -89,6 +89,18 @@ def test_one_loop_serves_all_and_workers_say_which_they_are(scope, network, batc
     ]
 
 
+def test_shards_may_be_taken_ahead_of_their_passes(network, batches, loss_of):
+    # Red: the first pass said to be the last, since the last shard had been given out.
+    model, _, workers = setup(network, None)
+    seen = []
+    [(x, y)] = batches(1, 6)
+    for xi, yi in list(workers.shards(x, y)):
+        with workers.next() as worker:
+            seen.append(worker.last)
+            loss_of(model)(xi, yi).backward()
+    assert seen == [False, False, True]
+
+
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 @pytest.mark.parametrize("scope", ["worker", "batch"])
 def test_what_was_looked_at_is_told_by_weight(scope, reduction, network, batches, loss_of):

@@ -138,6 +138,7 @@ def test_holds_tensors_and_plain_numbers_only(network, batches, loss_of):
         "count": 4,
         "rank": 0,
         "ranks": 1,
+        "pieces": 1,
         "kind": "noise",
         "shapes": [list(p.shape) for p in parts[0].parameters()],
     }

@@ -100,6 +100,8 @@ class Gathering:
             return
         with self._processes.together(partial(self._join, worker, weight)):
             yield
+        rest = [p for p in self._trained[: self._owned] if id(p) not in self._came]
+        self._tell(worker, rest, [None] * len(rest), weight)
 
     def take(self, worker: int, weight: float | Tensor) -> None:
         """Take over what a pass that counts has left in ``p.grad``."""

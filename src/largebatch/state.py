@@ -14,7 +14,7 @@ from .settings import Settings
 __all__ = ["pack", "unpack"]
 
 FORMAT = 1
-KEYS = ("step", "count", "rank", "ranks", "kind", "shapes", "slots", "shown")
+KEYS = ("step", "count", "rank", "ranks", "pieces", "kind", "shapes", "slots", "shown")
 
 
 def pack(
@@ -27,6 +27,7 @@ def pack(
         "count": settings.count,
         "rank": settings.processes.place,
         "ranks": settings.processes.places,
+        "pieces": settings.processes.pieces,
         "kind": memory.kind if memory else "nothing",
         "shapes": [list(p.shape) for p in memory.parameters] if memory and memory.filled else [],
         "slots": [b.clone() for b in memory.buffers] if memory and memory.filled else [],
@@ -99,6 +100,11 @@ def _flaw(state: dict[str, Any], settings: Settings) -> str | None:
         here = "" if one else f" on each of {processes.places}"
         return (
             f"the state is of {state['count']} workers{over}, there are {settings.count}{here} now"
+        )
+    if state["pieces"] != processes.pieces:
+        return (
+            f"the state is of workers in {state['pieces']} pieces each, they are in "
+            f"{processes.pieces} now"
         )
     if state["rank"] != processes.place:
         return (

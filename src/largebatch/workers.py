@@ -111,7 +111,7 @@ class Workers:
         )
         self._passes = Passes(model, self._settings)
         self._at_once = AtOnce(model, self._settings, self._passes)
-        self._announced_last: bool | None = None
+        self._shared_out = False  # whether the step's passes are known to be all that shards gave
 
     @property
     def count(self) -> int:
@@ -187,8 +187,9 @@ class Workers:
         self._check_idle()
         checks.check_room(self._passes.order, self._passes.ran, self._passes.reduced)
         share = self._settings.share(weight)
-        last = self._announced_last if last is None else last
-        with self._passes.enter(share, last) as worker:
+        if last is None and self._shared_out:
+            last = self._passes.ran == self._passes.order.length - 1
+        with self._settings.processes.waiting(), self._passes.enter(share, last) as worker:
             yield worker
 
     def _check_idle(self) -> None:
@@ -209,8 +210,9 @@ class Workers:
         self._check_idle()
         alone = self._settings.processes.ranks == 1
         checks.check_complete(self._passes.order, self._passes.ran, alone=alone)
-        self._passes.combine()
-        self._announced_last = None
+        with self._settings.processes.waiting():
+            self._passes.combine()
+        self._shared_out = False
 
     def forget(self) -> None:
         """Start the step anew: the workers that ran since the last :meth:`combine` do not count.
@@ -222,7 +224,7 @@ class Workers:
         """
         self._check_idle()
         self._passes.forget()
-        self._announced_last = None
+        self._shared_out = False
 
     def shards(
         self, *batch: Any, inner: tuple[Any, ...] | None = None
@@ -249,9 +251,9 @@ class Workers:
         elsewhere = self.perturb is not None and self.perturb.elsewhere(self.step)
         checks.check_inner(self.perturb, elsewhere, inner)
         order = self._passes.order
-        for place, piece in enumerate(in_order(order, batch, inner, elsewhere)):
+        self._shared_out = True
+        for piece in in_order(order, batch, inner, elsewhere):
             checks.check_same_count(order, self.count)
-            self._announced_last = place == order.length - 1
             yield piece
 
     def backward(
@@ -350,4 +352,4 @@ class Workers:
         """
         self._check_idle()
         self._passes.resume(*unpack(state, self._settings))
-        self._announced_last = None
+        self._shared_out = False

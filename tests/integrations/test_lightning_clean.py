@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import Callback
-from lightning_task import Net, loader, trainer
+from lightning.pytorch.callbacks import StochasticWeightAveraging
+from lightning_task import Net, assert_same, distance, loader, trainer
 from torch import Tensor
 
 import largebatch as lb
@@ -184,3 +185,18 @@ def test_an_interrupted_fit_leaves_clean_weights():
         made.fit(net, loader(MICRO), loader(1))
     net.see("after")
     assert net.seen["after"] == [True]
+
+
+@pytest.mark.filterwarnings("ignore:SWA is currently only supported every epoch")
+def test_averaged_weights_get_running_statistics_of_their_own():
+    # Red: a worker in the passes without a backward pass, which nobody leaves.
+    def fit(*workers: WorkersCallback) -> Net:
+        averaging = StochasticWeightAveraging(swa_lrs=0.01, swa_epoch_start=1, annealing_epochs=1)
+        made = trainer(max_epochs=4, callbacks=[*workers, averaging])
+        net = Net()
+        made.fit(net, loader(MICRO))
+        return net
+
+    # With one micro-batch a step, so that batch norm's statistics are Lightning's own.
+    assert_same(fit(WorkersCallback()), fit())
+    assert distance(fit(WorkersCallback(lb.RNC(alpha=1.0))), fit()) > 1e-3

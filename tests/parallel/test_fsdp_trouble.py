@@ -109,7 +109,8 @@ def refuses_larger_meshes():
     from torch.distributed.tensor.parallel import ColwiseParallel, parallelize_module
 
     over = meshes.mesh("replicas")
-    model = fully_shard(plain(), mesh=over["replicate"])
+    make(fully_shard(plain(), mesh=over["replicate"]), count=2)  # the other dimension has one
+    model = fully_shard(plain(), mesh=over["shard"])
     with pytest.raises(TypeError, match="over a mesh of its own, of shards or of replicas by"):
         make(model, count=2)
     model = parallelize_module(plain(), over["replicate"], {"0": ColwiseParallel()})

@@ -102,7 +102,9 @@ class WorkersCallback(Callback):
     def _training_step(
         self, trainer: Trainer, inner: Callable[..., Any], *args: Any, **kwargs: Any
     ) -> Any:
-        if self not in trainer.callbacks:  # a loop of the tuner's, with callbacks of its own
+        # A loop of the tuner's, with callbacks of its own; or passes without a backward pass, in
+        # which StochasticWeightAveraging takes running statistics anew.
+        if self not in trainer.callbacks or trainer.fit_loop._skip_backward:
             return inner(*args, **kwargs)
         workers, group = self._of_fit
         loss = Loss(trainer, partial(inner, *args, **kwargs))

@@ -10,7 +10,7 @@ from ..contracts import Perturbation
 from ..perturb import Switch
 from ..workers import Workers
 
-__all__ = ["check_fit", "check_options", "check_skip", "check_workers", "counts_of"]
+__all__ = ["check_fit", "check_options", "check_skip", "check_whole", "check_workers", "counts_of"]
 
 FROM_TRAINER = ("model", "optimizer", "count", "scaler", "reduction")
 
@@ -41,12 +41,21 @@ def check_fit(trainer: Any, module: Any) -> None:
             "there"
         )
     strategy = trainer.strategy
-    known = _is_a(strategy, "SingleDeviceStrategy", "DDPStrategy")
+    known = _is_a(strategy, "SingleDeviceStrategy", "DDPStrategy", "ModelParallelStrategy")
     if not known or _is_a(strategy, "DeepSpeedStrategy", "XLAStrategy", "SingleDeviceXLAStrategy"):
-        untried = " (FSDP2: not tried yet)" if _is_a(strategy, "ModelParallelStrategy") else ""
         raise TypeError(
-            f"WorkersCallback does not support {type(strategy).__name__}{untried}: train on one "
-            "device or with strategy='ddp'"
+            f"WorkersCallback does not support {type(strategy).__name__}: train on one device, "
+            "with strategy='ddp', or with ModelParallelStrategy and fully_shard (FSDP2)"
+        )
+
+
+def check_whole(strategy: Any) -> None:
+    """Raise for a strategy that leaves it to the module to add gradients up, where it does not."""
+    if _is_a(strategy, "ModelParallelStrategy"):
+        raise TypeError(
+            "the strategy is ModelParallelStrategy, but fully_shard was not applied: in "
+            "configure_model, apply it to what holds all parameters, over "
+            "self.device_mesh['data_parallel']"
         )
 
 

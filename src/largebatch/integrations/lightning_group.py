@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
 
+from torch import nn
+
+from ..parallel import is_sharded
 from ..workers import Workers
-from .lightning_checks import check_skip
+from .lightning_checks import check_skip, check_whole
 from .lightning_loss import Loss
 
 __all__ = ["Group", "workers_of"]
@@ -17,7 +20,7 @@ def workers_of(trainer: Any, count: int, options: Mapping[str, Any]) -> Workers:
     """Workers of what the trainer has made: the model in its wrapper, optimizer and scaler."""
     try:
         return Workers(
-            trainer.strategy.model,
+            _wrapped(trainer.strategy),
             trainer.optimizers,
             count=count,
             scaler=getattr(trainer.precision_plugin, "scaler", None),
@@ -27,6 +30,21 @@ def workers_of(trainer: Any, count: int, options: Mapping[str, Any]) -> Workers:
     except ValueError as error:
         error.add_note("In Lightning, count is the Trainer's accumulate_grad_batches.")
         raise
+
+
+def _wrapped(strategy: Any) -> nn.Module:
+    """The model as Workers takes it: in DDP's wrapper, or the part that fully_shard was applied to.
+
+    That is mostly what the LightningModule holds: FSDP2 hears of ``forward`` only, and Lightning
+    calls ``training_step``.
+    """
+    model: nn.Module = strategy.model
+    sharded = next(filter(is_sharded, model.modules()), None)
+    if sharded is None:
+        check_whole(strategy)
+        return model
+    trained = {parameter for parameter in model.parameters() if parameter.requires_grad}
+    return sharded if trained <= set(sharded.parameters()) else model
 
 
 class _Skipped(Exception):

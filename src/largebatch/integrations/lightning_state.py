@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..parallel import is_sharded
 from ..workers import Workers
 
 __all__ = ["everyones", "of_rank", "without_noise"]
@@ -17,8 +18,8 @@ State = dict[str, Any]
 
 def everyones(own: State, model: nn.Module) -> list[State]:
     """The processes' states in the order of their ranks, on rank 0; elsewhere its own alone."""
-    group = getattr(model, "process_group", None)
-    if group is None:
+    group = getattr(model, "process_group", None)  # DDP's; of FSDP2 all processes, which is None
+    if group is None and not is_sharded(model):
         return [own]
     distributed = torch.distributed
     # Tensors come out of the message on the device that they went in from, another process's.

@@ -9,7 +9,7 @@ from .processes import OneProcess, Piece, Processes
 from .refuse import check_model, check_wrapper, is_sharded
 from .tally import Tally
 
-__all__ = ["OneProcess", "Piece", "Processes", "Tally", "processes_of"]
+__all__ = ["OneProcess", "Piece", "Processes", "Tally", "is_sharded", "processes_of"]
 
 
 def processes_of(model: nn.Module) -> Processes:

@@ -12,17 +12,17 @@ Everything is kept in the pieces in which FSDP keeps weights; all but sums stays
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 
-from ..mesh import placed
 from .flat import add_up
 from .handed_out import HandedOut, Message
-from .own_replica import alone, reset
+from .own_replica import alone, reset, reshard
 from .processes import Join, Processes
+from .waiting import explained_anywhere
 
 __all__ = ["ShardedReplicas"]
 
@@ -44,19 +44,25 @@ class ShardedReplicas(Processes):
         self.reduces = self.ranks > 1
         self.group = mesh.get_group(0) if self.reduces else None
         self._modules = [each for each in model.modules() if isinstance(each, FSDPModule)]
-        self._messages: list[Message] = []
+        self._messages: list[Message] = []  # of the last pass that left a gradient
+        self._unsent: list[Message] = []  # of the passes since gradients were last added up
 
     def check_step(self, passes: int, count: int) -> None:
         """Every step can."""
 
+    def waiting(self) -> AbstractContextManager[None]:
+        """Also where FSDP itself waits for the processes of the replica."""
+        return explained_anywhere(self._shards)
+
     def settle(self) -> None:
         """Have weights in their pieces, which a look at the loss may have left gathered."""
+        self._unsent = []  # of a step that was forgotten
         self._reshard()
 
     def _reshard(self) -> None:
         """Forget gathered weights, which are those of before an offset was added or taken away."""
         for module in self._modules:
-            module.reshard()
+            reshard(module)
 
     @contextmanager
     def _own_weights(self) -> Iterator[None]:
@@ -76,14 +82,18 @@ class ShardedReplicas(Processes):
         handed = HandedOut(None, self.group)
         with self._pass(handed):
             yield
+        self._unsent += handed.messages
 
     @contextmanager
     def together(self, join: Join) -> Iterator[None]:
         """Within, one backward pass leaves the sum over replicas of what join made of it."""
         handed = HandedOut(join, self.group)
+        unsent, self._unsent = self._unsent, []
         with self._pass(handed):
             yield
             handed.finish()
+            # What only the step's earlier passes have a gradient of is added up too.
+            self._send_zeros(handed, unsent)
 
     @contextmanager
     def _pass(self, handed: HandedOut) -> Iterator[None]:
@@ -101,11 +111,17 @@ class ShardedReplicas(Processes):
                 "combine() before any worker has run on this replica: the first step must have "
                 "one on each, from which the messages to the others follow"
             )
-        handed = HandedOut(join, self.group)
-        for message in self._messages:
-            for parameter, gradient in zip(message.parameters, message.zeros(), strict=True):
-                parameter.grad = placed(gradient, parameter)
-                handed.came(parameter)
+        if any(not p.requires_grad for message in self._messages for p in message.parameters):
+            raise RuntimeError(
+                "combine() without a worker on this replica after parameters were frozen: the "
+                "first step with others in training must have one on each replica"
+            )
+        unsent, self._unsent = self._unsent, []
+        self._send_zeros(HandedOut(join, self.group), [*self._messages, *unsent])
+
+    def _send_zeros(self, handed: HandedOut, messages: Sequence[Message]) -> None:
+        for message in messages:
+            handed.came_as_zeros(message)
         handed.finish()
 
     def add_up(self, tensors: Sequence[Tensor]) -> None:

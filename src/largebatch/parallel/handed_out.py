@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..mesh import local
+from ..mesh import local, placed
 from .processes import Join, Piece
 from .waiting import explained
 
@@ -84,6 +84,9 @@ class HandedOut:
         self._came.add(id(parameter))
         assert parameter.grad is not None
         gradient = local(parameter.grad)
+        if gradient.device.type == "cpu" and torch.accelerator.is_available():
+            # CPUOffloadPolicy's copy, of which older torch (2.11) tells while it is under way.
+            torch.accelerator.current_stream().synchronize()
         if self._run and _memory(self._run[0][1]) != _memory(gradient):
             self._send()
         self._run.append((parameter, gradient))
@@ -95,6 +98,14 @@ class HandedOut:
                 "reduced: add the losses up, and call backward() once"
             )
         self.messages, self._run, self._came = [], [], set()
+
+    @torch.no_grad()
+    def came_as_zeros(self, message: Message) -> None:
+        """What of a message has not come is there now, and zero."""
+        for parameter, gradient in zip(message.parameters, message.zeros(), strict=True):
+            if id(parameter) not in self._came:
+                parameter.grad = placed(gradient, parameter)
+                self.came(parameter)
 
     def finish(self) -> None:
         """Send the rest, and wait for all."""

@@ -93,6 +93,10 @@ class Processes(ABC):
         """A worker's weight, from those that the processes give which run it together."""
         return weight
 
+    def waiting(self) -> AbstractContextManager[None]:
+        """Within, errors of waiting for other processes say what they are."""
+        return nullcontext()
+
     @abstractmethod
     def settle(self) -> None:
         """Have the model's parameters in place, before a step looks at them."""

@@ -66,7 +66,9 @@ def _check_whole(model: nn.Module) -> None:
 def _check_sharded(model: nn.Module) -> None:
     """Raise unless all that is in training lies alike, over one or two dimensions of data."""
     lie = {name: sharding(p) for name, p in model.named_parameters() if p.requires_grad}
-    first = next(iter(lie.values()), None)
+    if not lie:
+        raise ValueError("no parameter of the model is in training: thaw some, then make Workers")
+    first = next(iter(lie.values()))
     for name, each in lie.items():
         if each is None or first is None:
             raise TypeError(
@@ -87,7 +89,8 @@ def _check_sharded(model: nn.Module) -> None:
 def _check_placed(name: str, where: Sharding) -> None:
     kinds = [type(placement).__name__ for placement in where.placements]
     known = kinds in (["Shard"], ["Replicate", "Shard"])
-    if not known or where.mesh._get_root_mesh().ndim > where.mesh.ndim:
+    # A mesh may have further dimensions of one process, as Lightning's has.
+    if not known or where.mesh._get_root_mesh().size() > where.mesh.size():
         raise TypeError(
             f"parameter {name!r} is placed as {where.placements} on {where.mesh}: Workers need "
             "fully_shard over a mesh of its own, of shards or of replicas by shards, without "

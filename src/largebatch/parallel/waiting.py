@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["WaitedInVain", "explained"]
+__all__ = ["WaitedInVain", "explained", "explained_anywhere"]
 
 
 class WaitedInVain(RuntimeError):
@@ -25,10 +25,30 @@ def explained(group: Any) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        rank, ranks = (
-            f(group) for f in (torch.distributed.get_rank, torch.distributed.get_world_size)
-        )
-        raise WaitedInVain(
-            f"rank {rank} of {ranks} waited for the other processes in vain: did one end early, "
-            f"fail, or run fewer steps? ({error})"
-        ) from error
+        raise _explanation(group, error) from error
+
+
+@contextmanager
+def explained_anywhere(group: Any) -> Iterator[None]:
+    """The same around what is not all waiting: errors of other kinds stay as they are.
+
+    Raises:
+        WaitedInVain: instead of torch.distributed's.
+    """
+    try:
+        yield
+    except WaitedInVain:
+        raise
+    except RuntimeError as error:
+        # Gloo's own have no class; those of other backends have.
+        if isinstance(error, torch.distributed.DistError) or "/gloo/" in str(error):
+            raise _explanation(group, error) from error
+        raise
+
+
+def _explanation(group: Any, error: RuntimeError) -> WaitedInVain:
+    rank, ranks = torch.distributed.get_rank(group), torch.distributed.get_world_size(group)
+    return WaitedInVain(
+        f"rank {rank} of {ranks} waited for the other processes in vain: did one end early, "
+        f"fail, or run fewer steps? ({error})"
+    )
