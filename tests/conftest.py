@@ -1,10 +1,14 @@
 """What many tests start from: one thread, a fixed seed, a small network and its data."""
 
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
+
+sys.path.append(str(Path(__file__).parent))  # of every_method.py
 
 
 @pytest.fixture(autouse=True)
