@@ -11,6 +11,21 @@ from torch import Tensor, nn
 sys.path.append(str(Path(__file__).parent))  # of every_method.py
 
 
+COLLECTED = pytest.StashKey[set[str]]()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Note what there is, before some are left out by their marks."""
+    config.stash[COLLECTED] = {item.nodeid for item in items}
+
+
+@pytest.fixture
+def collected(pytestconfig: pytest.Config) -> set[str]:
+    """The ids of all tests in the files of this run."""
+    return pytestconfig.stash[COLLECTED]
+
+
 @pytest.fixture(autouse=True)
 def one_seed() -> Iterator[None]:
     torch.manual_seed(0)
