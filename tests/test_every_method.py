@@ -105,8 +105,8 @@ def assert_shows(run, plain):
 
 @pytest.mark.parametrize("row", ROWS)
 def test_plain(row, network, batches):
-    # Red: a mean over fewer workers, another worker's memory, noise that joins before the memory
-    # has seen the mean, statistics of the last worker, a look that a rule listens to.
+    # Red: another worker's memory, or its gradient in place of its noise; weights that stay where
+    # a worker looked, noise of another step, statistics of the last worker.
     data, row = batches(STEPS, SIZE), ROWS[row]
     ours = Run(network(norm=True), row).run(data)
     assert_shows(ours, Run(network(norm=True), row.without()).run(data))
@@ -192,9 +192,13 @@ class Autocast(nn.Module):
 @pytest.mark.parametrize("row", ROWS)
 def test_autocast(row, network, batches):
     """Bound 1e-5, of float32 weights: sums that are taken alike are rounded alike."""
-    # Red: a worker on weights that another had cast.
+    # Red: a worker on weights that another had cast, arithmetic of ours that is rounded too.
     data, row = batches(STEPS, SIZE, torch.float32), ROWS[row]
-    ours = Run(Autocast(network(torch.float32)), row).run(data)
+    ours = Run(Autocast(network(torch.float32)), row)
+    for x, y in data:
+        with torch.autocast("cpu", torch.bfloat16):  # around them all: casts would live on
+            ours.backward(x, y)
+        ours.optimizer.step()
     assert_shows(ours, Run(Autocast(network(torch.float32)), row.without()).run(data))
     assert distance(ours, Run(network(torch.float32), row).run(data)) > 1e-4
     assert_same(ours, naive(Autocast(network(torch.float32)), row, data), 1e-5)
