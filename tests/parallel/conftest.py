@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-SECONDS = 600
+SECONDS = 900
 TESTS = Path(__file__).parents[1]  # where every_method.py is
 
 

@@ -2,9 +2,10 @@
 
 import functools
 import sys
+from typing import Any
 
 import pytest
-from every_method import NOISES, PERTURBATIONS, ROWS, RULES, Row
+from every_method import NOISES, PERTURBATIONS, ROWS, RULES, Row, steps_on_rounding
 
 # With every perturbation; the others with GNC.
 WHOLE = ("SGD", "SNGM", "LARS", "CLARS")
@@ -28,15 +29,20 @@ REST = [case for case in EVERY if case not in QUICK]
 def alone(row: Row, workers: int):
     import replicas
 
-    more = {"gradient_noise": row.noise}
-    return replicas.Run(row.rule, row.perturb, workers, over=False, **more).run()
+    return replicas.Run(row.rule, row.perturb, workers, over=False, **more(row)).run()
+
+
+def more(row: Row) -> dict[str, Any]:
+    import replicas
+
+    model = replicas.network(norm=not steps_on_rounding(row))
+    return {"gradient_noise": row.noise, "model": model}
 
 
 def compare(row: Row, count: int) -> None:
     import replicas
 
-    more = {"gradient_noise": row.noise}
-    ours = replicas.Run(row.rule, row.perturb, count, over=True, **more).run()
+    ours = replicas.Run(row.rule, row.perturb, count, over=True, **more(row)).run()
     workers = count * ours.ranks
     theirs = alone(row, workers)
     assert theirs.offsets > 0.01
