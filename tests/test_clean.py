@@ -117,3 +117,20 @@ def test_norms_without_running_statistics_are_left_alone():
     workers = lb.Workers(model, torch.optim.SGD(model.parameters(), lr=0.3), count=2)
     workers.backward(lambda x: model(x).pow(2).mean(), torch.randn(8, 4))
     assert model[1].running_mean is None
+
+
+def test_statistics_that_are_plain_attributes_count_too():
+    class Norm(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.running_mean, self.running_var = torch.zeros(4), torch.ones(4)
+
+        def forward(self, x):
+            self.running_mean += x.detach().mean(0)
+            return x
+
+    model = nn.Sequential(Norm(), nn.Linear(4, 3))
+    workers = lb.Workers(model, torch.optim.SGD(model.parameters(), lr=0.3), count=2)
+    x = torch.randn(8, 4)
+    workers.backward(lambda x: model(x).pow(2).mean(), x)
+    torch.testing.assert_close(model[0].running_mean, x.mean(0))

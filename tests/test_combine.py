@@ -46,3 +46,15 @@ def test_weights_may_be_tensors(weight):
     accumulator.add(values(3.0), weight)
     accumulator.add(values(0.0), 1.0)
     assert accumulator.mean()[0].item() == 2.0
+
+
+def test_copies_what_the_next_backward_pass_may_overwrite():
+    # Red: worker 1's gradient taken over, or a later one's of a parameter that had none before.
+    accumulator = Accumulator("mean")
+    buffer, late = torch.zeros(1), torch.zeros(1)
+    for first, second in ((1.0, None), (2.0, 5.0), (6.0, 7.0)):
+        buffer.fill_(first)
+        late.fill_(second or 0.0)
+        given = [buffer.detach(), late.detach() if second else None]
+        accumulator.add(given, 1.0, several=True)
+    assert [g.item() for g in accumulator.mean()] == [3.0, 4.0]

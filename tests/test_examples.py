@@ -36,7 +36,9 @@ def test_no_example_is_left_out():
     assert {path.name for path in EXAMPLES.glob("*.py")} == {
         "accelerate_loop.py",
         "batch_schedule.py",
+        "hsdp.py",
         "lightning_loop.py",
+        "ddp.py",
         "my_task.py",
         "plain_loop.py",
         "trainer.py",
@@ -69,6 +71,27 @@ def test_so_they_do_over_two_processes(example: str, tmp_path: Path):
     accuracy = re.search(r"y ([\d.]+)% of 500", said)
     assert accuracy, said
     assert float(accuracy[1]) > 88, said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [2, 4])
+def test_sharded_replicas_perturb_and_learn(processes: int, tmp_path: Path):
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    said = run(tmp_path / "examples", *launch, "hsdp.py", "25")
+    found = re.search(r"epoch  20 .* norm (\S+)\n(?:.*\n)*test accuracy ([\d.]+)%", said)
+    assert found, said
+    assert 1e-5 < float(found[1]) < 0.1, said
+    assert float(found[2]) > 88, said
+
+
+def test_processes_of_ddp_perturb_and_learn(tmp_path: Path):
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    said = run(tmp_path / "examples", *launch, "ddp.py", "25")
+    assert said.count("epoch  20 ") == 1  # one process speaks
+    found = re.search(r"epoch  20 .* norm (\S+)\n(?:.*\n)*test accuracy ([\d.]+)%", said)
+    assert found, said
+    assert 1e-5 < float(found[1]) < 0.1, said
+    assert float(found[2]) > 88, said
 
 
 LIGHTNINGS_OWN = (

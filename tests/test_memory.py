@@ -41,14 +41,16 @@ def live_bytes() -> int:
     return sum(storages.values())
 
 
-def held_during(count: int, perturb, scaler=None) -> tuple[int, int, int]:
+def held_during(count: int, perturb, scaler=None, noise_dtype=None) -> tuple[int, int, int]:
     """Bytes of tensors that one more step holds inside its last pass, and after ``combine``."""
     model = nn.Sequential(nn.Linear(100, 100), nn.Tanh(), nn.Linear(100, 10))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     x = torch.randn(count, 100)
     torch.compiler.reset()  # what other tests compiled is dropped now, not in between
     start = live_bytes()
-    workers = lb.Workers(model, optimizer, perturb, count=count, scaler=scaler)
+    workers = lb.Workers(
+        model, optimizer, perturb, count=count, scaler=scaler, noise_dtype=noise_dtype
+    )
     announced = workers.bytes_needed
     inside = 0
     for _ in range(2):
@@ -75,6 +77,20 @@ def test_holds_nothing_else_that_grows_with_count(perturb):
         assert after == pytest.approx((copies - 1) * model, abs=0.02 * model + 16 * 404)
 
 
+def test_bfloat16_halves_what_grows_with_count():
+    held = {
+        dtype: [held_during(count, lb.GNC(0.1), noise_dtype=dtype)[1] for count in (2, 16)]
+        for dtype in (torch.float32, torch.bfloat16)
+    }
+    grown = {dtype: many - few for dtype, (few, many) in held.items()}
+    model = 100 * 100 + 100 + 100 * 10 + 10
+    assert grown == {torch.float32: 14 * 4 * model, torch.bfloat16: 14 * 2 * model}
+    assert [held_during(4, lb.GNC(0.1), noise_dtype=d)[2] for d in held] == [
+        4 * 4 * model,
+        4 * 2 * model,
+    ]
+
+
 def test_combined_leaves_noise_or_the_gradient():
     for kind, expected in (("noise", [[-1.0, -2.0], [1.0, 2.0]]), ("gradient", [[1, 2], [3, 6]])):
         (p,) = ps = parameters((2,))
@@ -83,6 +99,22 @@ def test_combined_leaves_noise_or_the_gradient():
             memory.saw(i, [p], [g], factor=1.0, weight=1.0)
         memory.combined([torch.tensor([2.0, 4.0])], factor=1.0)
         assert memory.buffers[0].tolist() == [*expected, [0.0, 0.0]]
+
+
+def test_noise_is_each_parameters_own_where_dtypes_mix_and_gradients_lack():
+    # Red: the mean's pieces in another order than the slots', or moved up where one has none.
+    ps = [*parameters((2,)), *parameters((1, 2), dtype=torch.float64), *parameters((), (3,))]
+    memory = Memory("noise", ps, 3, None)
+    given = [torch.ones(2), None, torch.tensor(3.0), torch.arange(3.0)]
+    for i in range(2):
+        own = [None if g is None else g * (i + 1) for g in given]
+        memory.saw(i, ps, own, factor=1.0, weight=1.0)
+    memory.combined([None if g is None else g * 3 for g in given], factor=0.5)
+    for i, sign in enumerate((-0.5, 0.5)):
+        for slot, g, p in zip(memory.of(i), given, ps, strict=True):
+            expected = torch.zeros_like(p) if g is None else g * sign
+            assert torch.equal(slot, expected.to(p.dtype))
+    assert not any(slot.any() for slot in memory.of(2))
 
 
 @pytest.mark.parametrize("bad", [float("inf"), -float("inf"), float("nan")])

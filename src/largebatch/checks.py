@@ -17,6 +17,7 @@ from .order import Order
 
 __all__ = [
     "check_arguments",
+    "check_at_once",
     "check_between_steps",
     "check_complete",
     "check_count",
@@ -28,6 +29,7 @@ __all__ = [
     "check_room",
     "check_same_count",
     "check_sharded",
+    "check_size",
     "check_weight",
 ]
 
@@ -152,6 +154,34 @@ def check_weight(weight: float | Tensor) -> None:
             f"a worker's weight must be above 0 and finite, got weight={weight}: leave out a "
             "worker that has no examples"
         )
+
+
+def check_at_once(model: nn.Module, perturb: Perturbation | None, step: int, places: int) -> None:
+    """Raise where workers cannot run at once, which is said by name."""
+    if places > 1:
+        raise TypeError("at_once= works on one process: leave it out over several")
+    if perturb is not None and perturb.passes(step) == 2:
+        raise TypeError(
+            f"at_once= works with methods of one pass, but {perturb} looks before it runs: leave "
+            "at_once out"
+        )
+    for name, module in model.named_modules():
+        if module.training and isinstance(getattr(module, "running_mean", None), Tensor):
+            raise TypeError(
+                f"at_once= cannot keep each worker's running statistics ({name or 'the model'!r}): "
+                "use GroupNorm or LayerNorm, or leave at_once out"
+            )
+        if hasattr(module, "_orig_mod"):
+            raise TypeError(
+                "at_once= maps over the model's own operations: pass the module that is not "
+                "compiled, or leave at_once out"
+            )
+
+
+def check_size(at_once: object) -> None:
+    """Raise ValueError unless it is a whole number of workers."""
+    if not isinstance(at_once, int) or isinstance(at_once, bool) or at_once < 1:
+        raise ValueError(f"at_once must be a whole number of workers from 1, got {at_once!r}")
 
 
 def check_between_steps(what: str, ran: int, running: bool) -> None:

@@ -86,10 +86,10 @@ class RunningStatistics:
     def _find(self) -> None:
         self._buffers, self._counters = [], []
         for module in self._model.modules():
-            mean, var = getattr(module, "running_mean", None), getattr(module, "running_var", None)
+            mean, var = _held(module, "running_mean"), _held(module, "running_var")
             if isinstance(mean, Tensor) and isinstance(var, Tensor):
                 self._buffers += [mean, var]
-                counter = getattr(module, "num_batches_tracked", None)
+                counter = _held(module, "num_batches_tracked")
                 self._counters += [counter] if isinstance(counter, Tensor) else []
 
     @torch.no_grad()
@@ -121,3 +121,8 @@ class RunningStatistics:
 def _copy(targets: list[Tensor], sources: list[Tensor]) -> None:
     if targets:
         torch._foreach_copy_(targets, sources)
+
+
+def _held(module: nn.Module, name: str) -> object:
+    # Not getattr: where there is none, a module searches long and raises, once for each at a step.
+    return module._buffers.get(name, vars(module).get(name))

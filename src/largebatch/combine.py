@@ -3,7 +3,7 @@
     g = sum_i weight_i g_i / sum_i weight_i        reduction "mean"
     g = sum_i p.grad_i                             reduction "sum"
 
-The first worker's gradients are taken over as the accumulator; the others are added to it.
+The first worker's gradients become the accumulator; the others are added to it.
 """
 
 from __future__ import annotations
@@ -32,8 +32,18 @@ class Accumulator:
         self._total: list[Tensor | None] = []
 
     @torch.no_grad()
-    def add(self, gradients: Sequence[Tensor | None], weight: float | Tensor) -> None:
-        """Add one worker's gradients, which are taken over and may be overwritten."""
+    def add(
+        self, gradients: Sequence[Tensor | None], weight: float | Tensor, *, several: bool = False
+    ) -> None:
+        """Add one worker's gradients, which are taken over and may be overwritten.
+
+        Where a worker is one of ``several``, what would be taken over is copied: a backward pass
+        may leave gradients in buffers of its own, which the next fills anew (CUDA graphs do).
+        """
+        if several:
+            known = self._total or [None] * len(gradients)
+            pairs = zip(known, gradients, strict=True)
+            gradients = [g.clone() if t is None and g is not None else g for t, g in pairs]
         present = [g for g in gradients if g is not None]
         if self.reduction == "mean" and present and not _is_one(weight):
             torch._foreach_mul_(present, weight)
@@ -43,6 +53,13 @@ class Accumulator:
             self._merge(gradients)
         self.workers += 1
         self._weight = self._weight + weight
+
+    @torch.no_grad()
+    def add_sum(self, sums: Sequence[Tensor | None], workers: int, weight: float | Tensor) -> None:
+        """Add the sums of several workers' gradients, each of the same weight."""
+        self.add(sums, weight)
+        self.workers += workers - 1
+        self._weight = self._weight + weight * (workers - 1)
 
     def _merge(self, gradients: Sequence[Tensor | None]) -> None:
         pairs = list(zip(self._total, gradients, strict=True))

@@ -19,6 +19,7 @@ from .layout import Layout
 __all__ = [
     "GradientNoise",
     "Listener",
+    "ListenerOfSeveral",
     "Memorized",
     "Perturbation",
     "Placement",
@@ -181,6 +182,13 @@ class Perturbation(ABC):
         """
         raise NotImplementedError(f"{type(self).__name__} does not need to see the loss")
 
+    def broadcasts(self, step: int) -> bool:
+        """Whether :meth:`offsets`, given a row for each of several workers, returns such rows.
+
+        So does what only multiplies the memory element by element. Others are asked one by one.
+        """
+        return False
+
     @property
     def sharded(self) -> bool:
         """Whether :meth:`offsets` is right where processes have pieces of weights only (FSDP).
@@ -222,6 +230,25 @@ class Listener(Protocol):
 
     def forget(self) -> None:
         """The workers seen since the last ``combined`` do not count: their step starts anew."""
+
+
+@runtime_checkable
+class ListenerOfSeveral(Protocol):
+    """A listener that takes several workers' gradients faster together than one by one."""
+
+    def saw_several(
+        self,
+        first: int,
+        parameters: Sequence[Tensor],
+        gradients: Sequence[Tensor | None],
+        *,
+        factor: float | Tensor,
+        weight: float | Tensor,
+    ) -> None:
+        """As :meth:`Listener.saw`, of the workers from ``first`` on, a row for each.
+
+        ``weight`` is that of each.
+        """
 
 
 @runtime_checkable

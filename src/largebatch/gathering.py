@@ -22,7 +22,7 @@ from torch import Tensor
 
 from .checks import check_gradients, check_reduced
 from .combine import Accumulator
-from .contracts import Listener, Pooled
+from .contracts import Listener, ListenerOfSeveral, Pooled
 from .layout import layouts_of
 from .looks import Looks
 from .mesh import local
@@ -106,8 +106,25 @@ class Gathering:
         gradients = self._left()
         self._tell(worker, self._trained[: self._owned], gradients[: self._owned], weight)
         self._drop()
-        self._sum.add(gradients, weight)
+        self._sum.add(gradients, weight, several=self._settings.count > 1)
         self.workers += 1
+
+    def take_several(
+        self, first: int, size: int, gradients: Sequence[Tensor | None], weight: float | Tensor
+    ) -> None:
+        """Take over the gradients of ``size`` workers from ``first`` on, a row for each."""
+        owned = gradients[: self._owned]
+        parameters = self._trained[: self._owned]
+        factor = self._factor(weight)
+        for listener in self._listeners if parameters else ():
+            if isinstance(listener, ListenerOfSeveral):
+                listener.saw_several(first, parameters, owned, factor=factor, weight=weight)
+                continue
+            for row in range(size):
+                each = [None if g is None else g[row] for g in owned]
+                listener.saw(first + row, parameters, each, factor=factor, weight=weight)
+        self._sum.add_sum([None if g is None else g.sum(0) for g in gradients], size, weight)
+        self.workers += size
 
     def take_reduced(self) -> None:
         """Take over what the step's last pass has left: the sum over processes."""
@@ -131,7 +148,7 @@ class Gathering:
         gradients = self._here()[: self._owned]
         check_gradients(gradients, gradients)
         self._drop()
-        self.looks.add(gradients, weight)
+        self.looks.add(gradients, weight, several=not alone and passes > 1)
         if alone or self.looks.added == passes:
             processes = None if alone else self._processes
             self.looks.find(weights, self._settings.loss_scale(), processes)
@@ -175,10 +192,14 @@ class Gathering:
     ) -> None:
         if not self._listeners or not parameters:
             return
-        share = 1.0 if self._settings.reduction == "mean" else weight
-        factor = 1.0 / (share * self._settings.loss_scale())
+        factor = self._factor(weight)
         for listener in self._listeners:
             listener.saw(worker, parameters, gradients, factor=factor, weight=weight)
+
+    def _factor(self, weight: float | Tensor) -> float | Tensor:
+        """What makes of a gradient as it was left the worker's own."""
+        share = 1.0 if self._settings.reduction == "mean" else weight
+        return 1.0 / (share * self._settings.loss_scale())
 
     @torch.no_grad()
     def _join(self, worker: int | None, weight: float | Tensor, piece: Piece) -> None:

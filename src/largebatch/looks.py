@@ -42,9 +42,11 @@ class Looks:
         """How many passes have been added since the last was found."""
         return self._sum.workers
 
-    def add(self, gradients: Sequence[Tensor | None], weight: float | Tensor) -> None:
-        """Add one pass's gradients, which are taken over and may be overwritten."""
-        self._sum.add(gradients, weight)
+    def add(
+        self, gradients: Sequence[Tensor | None], weight: float | Tensor, *, several: bool = False
+    ) -> None:
+        """Add one pass's gradients, which are taken over unless ``several`` are added up."""
+        self._sum.add(gradients, weight, several=several)
 
     @torch.no_grad()
     def find(

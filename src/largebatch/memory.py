@@ -53,6 +53,7 @@ class Memory:
         self._layouts = layouts_of(parameters)
         self._blocks: dict[int, Tensor] = {}  # by id of the parameter: (count, *its shape)
         self.buffers = self._allocate()
+        self._views: tuple[int, dict[int, Tensor]] = (-1, {})  # of the worker asked for last
         self._ran = 0
         self.filled = False
 
@@ -86,8 +87,16 @@ class Memory:
         """The slot of one worker as one tensor per parameter; None before the first step."""
         return [self._slot(worker, p) for p in self.parameters] if self.filled else None
 
+    def of_several(self, first: int, size: int) -> list[Tensor] | None:
+        """The slots of ``size`` workers from ``first`` on, a row for each; as :meth:`of`."""
+        if not self.filled:
+            return None
+        return [self._blocks[id(p)].narrow(0, first, size) for p in self.parameters]
+
     def _slot(self, worker: int, parameter: Tensor) -> Tensor:
-        return self._blocks[id(parameter)][worker]
+        if self._views[0] != worker:
+            self._views = worker, {key: b.select(0, worker) for key, b in self._blocks.items()}
+        return self._views[1][id(parameter)]
 
     @torch.no_grad()
     def saw(
@@ -114,13 +123,31 @@ class Memory:
         self._ran = max(self._ran, worker + 1)
 
     @torch.no_grad()
+    def saw_several(
+        self,
+        first: int,
+        parameters: Sequence[Tensor],
+        gradients: Sequence[Tensor | None],
+        *,
+        factor: float | Tensor,
+        weight: float | Tensor,
+    ) -> None:
+        """As :meth:`saw`, of the workers from ``first`` on, a row for each."""
+        size = next(len(g) for g in gradients if g is not None)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            slots = self._blocks[id(parameter)].narrow(0, first, size)
+            if gradient is None:
+                slots.zero_()
+            else:
+                _copy_scaled([slots], [gradient], factor)
+        self._ran = max(self._ran, first + size)
+
+    @torch.no_grad()
     def combined(self, gradients: Sequence[Tensor | None], *, factor: float | Tensor) -> None:
         """Turn g_i into omega_i = g_i - g; all zero when g is not finite, without a host sync."""
         finite = all_finite(gradients, self._layouts)
-        for p, g in zip(self.parameters, gradients, strict=True):
-            if g is not None and self.kind == "noise":
-                block = self._blocks[id(p)][: self._ran]
-                block.sub_((g * factor).to(block.dtype))
+        if self.kind == "noise":
+            self._subtract(gradients, factor)
         for buffer in self.buffers:
             # One worker's infinity would otherwise stay in the offsets for ever.
             if finite.device.type == buffer.device.type == "cpu":
@@ -130,6 +157,16 @@ class Memory:
                 buffer.masked_fill_(~finite.to(buffer.device), 0.0)
             buffer[self._ran :].zero_()
         self._ran, self.filled = 0, True
+
+    def _subtract(self, gradients: Sequence[Tensor | None], factor: float | Tensor) -> None:
+        rows: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
+        for p, g in zip(self.parameters, gradients, strict=True):
+            slot = self._slot(0, p)
+            mean = torch.zeros_like(slot) if g is None else (g * factor).to(slot.dtype)
+            rows.setdefault((slot.device, slot.dtype), []).append(mean.reshape(-1))
+        for buffer in self.buffers:
+            # The mean of all weights in one row: slots are gone through once, from end to end.
+            buffer[: self._ran].sub_(torch.cat(rows[buffer.device, buffer.dtype]))
 
     def forget(self) -> None:
         """Start from zero: slots hold gradients of some workers by now and noise of others."""
@@ -176,4 +213,4 @@ def _finite_here(present: list[Tensor]) -> Tensor:
         extremes = [extreme for g in present for extreme in torch.aminmax(g)]
     else:
         extremes = list(torch._foreach_norm(present, float("inf")))
-    return torch.stack([each.isfinite().to(present[0].device) for each in extremes]).all()
+    return torch.stack([each.to(present[0].device) for each in extremes]).isfinite().all()

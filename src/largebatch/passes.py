@@ -9,24 +9,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
 from .added_noise import AddedNoise
-from .checks import check_offsets
 from .clean import CleanWeights, RunningStatistics
-from .contracts import Listener, Point
+from .contracts import Listener
 from .gathering import Gathering
-from .layout import layouts_of
 from .memory import Memory
-from .mesh import local, placed
-from .norms import relative_norm
+from .mesh import placed
 from .order import Order, Worker, order_of
-from .rates import rates_of
 from .settings import Settings
+from .sight import Several, Sight
 
 __all__ = ["Passes"]
 
@@ -39,7 +36,6 @@ class Passes:
     Attributes:
         step: number of the step, from 0.
         memory: what is remembered of each worker; None where nothing is.
-        offset_to_weight_norm: of the last step's first worker, 0-dim; None without perturbation.
         running: whether a worker is running.
         ran: how many passes of the step have run.
         shown: what the perturbation's refresh returned last; None before.
@@ -49,7 +45,6 @@ class Passes:
         """Start at step 0 with nothing remembered."""
         self.step = 0
         self.memory: Memory | None = None
-        self.offset_to_weight_norm: Tensor | None = None
         self.running = False
         self.shown: list[Tensor] | None = None
         self._settings = settings
@@ -57,6 +52,7 @@ class Passes:
         self._statistics = RunningStatistics(model)
         self._noise = AddedNoise(settings)
         self._start_anew()
+        self._sight = Sight(settings, 0, [], self._gathering, None, None)
         self._model = model
         self._trained: list[Tensor] = []  # those owned, then those that no optimizer given holds
 
@@ -69,6 +65,11 @@ class Passes:
     def order(self) -> Order:
         """The passes of the present step."""
         return order_of(self._settings.perturb, self.step, self._settings.count)
+
+    @property
+    def offset_to_weight_norm(self) -> Tensor | None:
+        """Of the last step's first worker, 0-dim; None without perturbation."""
+        return self._sight.offset_to_weight_norm
 
     @property
     def reduced(self) -> bool:
@@ -88,18 +89,39 @@ class Passes:
         self._drop_gradients()
         with self._or_as_before():
             with (
-                self._clean.moved(self._point.weights, self._offsets(worker, local)),
+                self._clean.moved(self._sight.weights, self._sight.offsets(worker, local)),
                 gathering.passing(local, weight, reducing=reducing),
             ):
                 yield worker
             if not counts:
                 alone = order.scope == "worker"
-                gathering.take_look(self._point.weights, weight, alone, order.count)
+                gathering.take_look(self._sight.weights, weight, alone, order.count)
                 self._statistics.to_start()
             else:
                 gathering.take_reduced() if reducing else gathering.take(local, weight)
                 self._statistics.collect()
         self.ran += 1
+
+    @contextmanager
+    def enter_several(self, first: int, size: int, weight: float | Tensor) -> Iterator[Several]:
+        """The passes of ``size`` workers from number ``first`` on, each of which counts ``weight``.
+
+        Weights stay clean; those that each worker looks at are handed out, and gradients back.
+        """
+        if self.ran == 0:
+            self._begin_step()
+        self._drop_gradients()
+        with self._or_as_before():
+            others = self.trained[len(self._owned) :]
+            several = Several(self.trained, self._sight.of_several(first, size, others))
+            yield several
+            self._gathering.take_several(first, size, several.gradients, weight)
+        self.ran += size
+
+    @property
+    def trained(self) -> list[Tensor]:
+        """All parameters in training at this step: those owned, then the model's others."""
+        return self._trained
 
     def combine(self) -> None:
         """Leave the mean over the workers that ran in ``p.grad``; go on to the next step.
@@ -109,7 +131,7 @@ class Passes:
         if self.ran == 0:
             self._begin_step()
             # What processes add up for their first worker's offsets, they wait for here too.
-            self._offsets(Worker(self._settings.number(0)), 0)
+            self._sight.offsets(Worker(self._settings.number(0)), 0)
         # Taken out first: the mean is divided in place, and must not be divided twice.
         gathering = self._gathering
         self._start_anew()
@@ -148,6 +170,7 @@ class Passes:
             log.info(what, self._settings.count, count, self.memory.kind)
         # Freed at once; the next step makes room for the new ones.
         self.memory = None
+        self._sight.close()
         self._settings.count = count
 
     def resume(self, step: int, memory: Memory | None, shown: list[Tensor] | None) -> None:
@@ -164,21 +187,12 @@ class Passes:
         order = self.order
         self._settings.processes.check_step(order.passes, order.count)
         self._statistics.begin_step()
-        weights = [local(p.detach()) for p, _, _ in self._owned]
-        self._point = Point(
-            self.step,
-            weights,
-            lambda kind: rates_of(self._owned, kind),
-            workers=self._settings.workers,
-            memories=self._memories,
-            add_up=self._settings.processes.add_up,
-            shown=self.shown,
-            layouts=layouts_of([p for p, _, _ in self._owned]),
-        )
-        self.offset_to_weight_norm = None
         self._keep_memory([p for p, _, _ in self._owned])
         self._gathering = Gathering(
             self._settings, self.step, self._trained, len(self._owned), self._listeners()
+        )
+        self._sight = Sight(
+            self._settings, self.step, self._owned, self._gathering, self.memory, self.shown
         )
 
     def _keep_trained(self, owned: list[Tensor]) -> None:
@@ -218,32 +232,6 @@ class Passes:
         finally:
             torch.clear_autocast_cache()
             self.running = False
-
-    def _memories(self) -> list[list[Tensor]]:
-        if self.memory is None or not self.memory.filled:
-            return []
-        if self._gathering.workers:
-            raise RuntimeError(
-                "mean_over_workers needs what is remembered of all workers, but some of this "
-                "step's have run: ask for it for each worker, the first included"
-            )
-        slots = (self.memory.of(worker) for worker in range(self._settings.count))
-        return [slot for slot in slots if slot is not None]
-
-    @torch.no_grad()
-    def _offsets(self, worker: Worker, local: int) -> Sequence[Tensor | None]:
-        perturb = self._settings.perturb
-        if perturb is None or not worker.counts:
-            return [None] * len(self._owned)
-        memory: Sequence[Tensor] | None = self._gathering.looks.found
-        if memory is None and self.memory is not None:
-            memory = self.memory.of(local)
-        offsets = perturb.offsets(self._point, worker.index, memory)
-        check_offsets(perturb, offsets, self._point.weights)
-        if local == 0:
-            point = self._point
-            self.offset_to_weight_norm = relative_norm(offsets, point.weights, point.layouts)
-        return offsets
 
     def _drop_gradients(self) -> None:
         for parameter in self._trained:

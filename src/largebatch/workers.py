@@ -15,6 +15,7 @@ from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
 from . import checks
+from .at_once import AtOnce
 from .combine import Reduction
 from .contracts import GradientNoise, Perturbation
 from .losses import one_number
@@ -109,6 +110,7 @@ class Workers:
             optimizers, perturb, count, gradient_noise, noise_dtype, scaler, reduction, processes
         )
         self._passes = Passes(model, self._settings)
+        self._at_once = AtOnce(model, self._settings, self._passes)
         self._announced_last: bool | None = None
 
     @property
@@ -130,6 +132,12 @@ class Workers:
         checks.check_count(self.perturb, count, self._settings.processes.ranks)
         if count != self.count:
             self._passes.recount(count)
+
+    @property
+    def least_count(self) -> int:
+        """Fewest workers on this process that are enough for the perturbation."""
+        least = 1 if self.perturb is None else self.perturb.least_workers
+        return -(-least // self._settings.processes.ranks)
 
     @property
     def perturb(self) -> Perturbation | None:
@@ -247,7 +255,11 @@ class Workers:
             yield piece
 
     def backward(
-        self, fn: Callable[..., Tensor], *batch: Any, inner: tuple[Any, ...] | None = None
+        self,
+        fn: Callable[..., Tensor],
+        *batch: Any,
+        inner: tuple[Any, ...] | None = None,
+        at_once: int = 1,
     ) -> Tensor:
         """In place of ``loss.backward()``: every worker's forward and backward, and combine.
 
@@ -256,6 +268,8 @@ class Workers:
                 over the piece (reduction "mean") or its share of the sum (reduction "sum").
             batch: as for :meth:`shards`.
             inner: as for :meth:`shards`.
+            at_once: how many workers run as one pass, mapped over by ``torch.func.vmap``: for many
+                small passes. It holds so many copies of weights, gradients and activations.
 
         Returns:
             The loss of this process's batch, 0-dim, detached and not scaled, at workers' weights.
@@ -263,23 +277,36 @@ class Workers:
         Raises:
             ValueError: ``fn`` returns something else than one number; the batch cannot be shared.
                 Whatever is raised, the step is forgotten.
+            TypeError: ``at_once`` over several processes, with a method of two passes, with batch
+                norm in training mode or a compiled model.
         """
         self._check_idle()
-        losses, scaler = [], self._settings.scaler
+        checks.check_size(at_once)
         try:
-            for shard in self.shards(*batch, inner=inner):
-                with self.next() as worker:
-                    loss = one_number(fn(*shard))
-                    (loss if scaler is None else scaler.scale(loss)).backward()  # type: ignore[no-untyped-call]
-                if worker.counts:
-                    losses.append(loss.detach())
+            if at_once > 1:
+                self._passes.forget()
+                checks.check_inner(self.perturb, False, inner)
+                losses = self._at_once.losses(fn, batch, at_once)
+            else:
+                losses = list(self._one_by_one(fn, batch, inner))
         except BaseException:
             # Between steps again: a batch that did not fit may be tried with another count.
             self._passes.forget()
             raise
         self.combine()
-        total = torch.stack(losses).sum()
+        total = torch.cat(losses).sum()
         return total / self.count if self._settings.reduction == "mean" else total
+
+    def _one_by_one(
+        self, fn: Callable[..., Tensor], batch: tuple[Any, ...], inner: tuple[Any, ...] | None
+    ) -> Iterator[Tensor]:
+        scaler = self._settings.scaler
+        for shard in self.shards(*batch, inner=inner):
+            with self.next() as worker:
+                loss = one_number(fn(*shard))
+                (loss if scaler is None else scaler.scale(loss)).backward()  # type: ignore[no-untyped-call]
+            if worker.counts:
+                yield loss.detach().reshape(1)
 
     @property
     def refreshes(self) -> bool:

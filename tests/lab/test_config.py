@@ -36,6 +36,7 @@ OTHER = {  # for every field a value that is not its default
     "evaluations": 3,
     "refresh_every": 4,
     "refresh_examples": 32,
+    "noise_dtype": "bfloat16",
     "device": "cuda",
     "threads": 2,
     "checkpoint_seconds": 1.0,

@@ -130,3 +130,15 @@ def test_decays_fall_to_near_zero(config, kind):
     assert found == sorted(found, reverse=True)
     assert found[0] == 1.0
     assert found[-1] < 0.1
+
+
+def test_noise_is_kept_in_the_dtype_that_was_asked_for(config):
+    # Red: an option that nobody reads. A half takes half the bytes.
+    config = replace(config, method="gnc", alpha=0.1)
+    needed = {}
+    for dtype in (None, "float32", "bfloat16", "float64"):
+        chosen = replace(config, noise_dtype=dtype)
+        needed[dtype] = make_training(chosen, plan_run(chosen, None)).workers.bytes_needed
+    own = needed[None]
+    assert own > 0
+    assert needed == {None: own, "float32": own, "bfloat16": own / 2, "float64": own * 2}

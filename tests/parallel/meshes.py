@@ -4,7 +4,6 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-import replicas
 import torch
 from torch import nn
 
@@ -42,8 +41,10 @@ def run_over(
     model: nn.Module | None = None,
     wrap: Callable[..., nn.Module] = sharded,
     **workers: Any,
-) -> replicas.Run:
-    """A Run; each process sees its worker's examples, or where cut its part of them."""
+) -> Any:
+    """A replicas.Run; each process sees its worker's examples, or where cut its part of them."""
+    import replicas
+
     inner = functools.partial(wrap, kind)
     run = replicas.Run(optimizer, perturb, count, over=True, model=model, wrap=inner, **workers)
     over, (run.ranks, pieces) = mesh(kind), MESHES[kind]

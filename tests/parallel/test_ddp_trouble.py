@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 import largebatch as lb
+from largebatch.parallel.waiting import WaitedInVain
 
 GNC = lb.GNC(alpha=1.0)
 
@@ -28,6 +29,15 @@ def small(**options):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
     return nn.parallel.DistributedDataParallel(model.double(), **options)
+
+
+class Spare(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.used, self.unused = nn.Linear(3, 2).double(), nn.Linear(3, 2).double()
+
+    def forward(self, x):
+        return self.used(x)
 
 
 def examples(size=4):
@@ -100,6 +110,12 @@ def refuses_a_model_wrapped_later():
     with pytest.raises(TypeError, match="wrapped in DistributedDataParallel after Workers"):
         workers.backward(mean_square(model), examples())
     workers.backward(mean_square(plain), examples())
+    plain = nn.Linear(3, 2).double()
+    workers = make(plain, count=2)
+    workers.backward(mean_square(plain), examples())
+    model = nn.parallel.DistributedDataParallel(plain)  # between two steps
+    with pytest.raises(TypeError, match="wrapped in DistributedDataParallel after Workers"):
+        workers.backward(mean_square(model), examples())
 
 
 def refuses_joining():
@@ -132,12 +148,51 @@ def one_backward_a_pass():
 
 
 def unused_parameters_are_named():
+    for count in (1, 2):
+        workers = make(nn.parallel.DistributedDataParallel(Spare()), count=count)
+        with pytest.raises(RuntimeError, match="where some parameters get no gradient, make it wi"):
+            workers.backward(mean_square(workers.model), examples())
+    workers = make(nn.parallel.DistributedDataParallel(Spare(), find_unused_parameters=True))
+    workers.backward(mean_square(workers.model), examples())
+
+
+class Sometimes(Spare):
+    """Uses both layers where the first example says so."""
+
+    def forward(self, x):
+        return self.used(x) + self.unused(x) if x[0, 0] > 0 else self.used(x)
+
+
+def what_some_workers_use(**options):
+    """The gradients are one process's, and None where no worker of any process used a layer."""
+    import torch.distributed as dist
+
+    def sometimes():
+        torch.manual_seed(0)
+        return Sometimes()
+
+    rank, plain = dist.get_rank(), sometimes()
+    model = nn.parallel.DistributedDataParallel(sometimes(), find_unused_parameters=True, **options)
+    ours, theirs = make(model, count=2), make(plain, count=4)
+    torch.manual_seed(1)
+    for use in ((1, 0, 1, 0), (0, 0, 0, 0), (0, 0, 1, 0), (0, 1, 0, 0), (1, 1, 1, 1), (0, 0, 0, 0)):
+        x = examples(16).abs()
+        x[:, 0] *= torch.tensor(use).repeat_interleave(4) - 0.5
+        ours.backward(mean_square(model), x[8 * rank : 8 * rank + 8])
+        theirs.backward(mean_square(plain), x)
+        for p, q in zip(model.parameters(), plain.parameters(), strict=True):
+            assert (p.grad is None) == (q.grad is None)
+            if p.grad is not None:
+                torch.testing.assert_close(p.grad, q.grad, rtol=1e-12, atol=1e-12)
+        assert (plain.unused.weight.grad is None) == (sum(use) == 0)
+
+
+def outside_no_sync():
     model = small()
-    model.module.extra = nn.Linear(2, 2).double()
-    with pytest.raises(RuntimeError, match="find_unused_parameters=True"):
-        make(nn.parallel.DistributedDataParallel(model.module)).backward(
-            lambda x: model.module(x).square().mean(), examples()
-        )
+    workers = make(model, count=2)
+    with model.no_sync(), pytest.raises(RuntimeError, match=r"block and outside no_sync\(\)"):
+        workers.backward(mean_square(model), examples())
+    workers.backward(mean_square(model), examples())
 
 
 def unfrozen_parameters_are_refused():
@@ -303,6 +358,11 @@ CASES = {
     "options": refuses_options,
     "mesh": refuses_a_model_of_a_larger_mesh,
     "wrapped later": refuses_a_model_wrapped_later,
+    "joining": refuses_joining,
+    "unused": unused_parameters_are_named,
+    "used by some": what_some_workers_use,
+    "used by some, views": functools.partial(what_some_workers_use, gradient_as_bucket_view=True),
+    "no_sync": outside_no_sync,
     "module": the_last_pass_must_go_through_ddp,
     "two backwards": one_backward_a_pass,
     "unfrozen": unfrozen_parameters_are_refused,
@@ -335,7 +395,7 @@ def one_ends_early():
         workers.backward(mean_square(model), examples())
     if dist.get_rank():
         return
-    with pytest.raises(RuntimeError, match="rank 0 of 2 waited for the other processes"):
+    with pytest.raises(WaitedInVain, match=r"^rank 0 of 2 waited for the other processes"):
         workers.backward(mean_square(model), examples())
 
 
@@ -351,7 +411,7 @@ def one_runs_fewer_passes():
             mean_square(model)(examples()).backward()
         store.wait(["over"], timedelta(seconds=120))
         return
-    with pytest.raises(RuntimeError, match="rank 0 of 2 waited for the other processes"):
+    with pytest.raises(WaitedInVain, match=r"^rank 0 of 2 waited for the other processes"):
         workers.backward(mean_square(model), examples())
     store.set("over", "1")
 

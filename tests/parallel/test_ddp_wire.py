@@ -53,6 +53,10 @@ def reduced(messages):
     return [m for m in messages if m[0] == "allreduce_" and m[2] == torch.float32]
 
 
+def broadcast(messages):
+    return [m[1:] for m in messages if m[0] == "broadcast_"]
+
+
 def bytes_are_those_of_ddp(name):
     import replicas
 
@@ -73,8 +77,10 @@ def bytes_are_those_of_ddp(name):
     assert len(gradients) > 1
     looks = [("allreduce_", sum(m[1] for m in gradients), torch.float32)] if name == "SAM" else []
     # In place of DDP's broadcast of running statistics, their sum.
-    (statistics,) = (m[1:] for m in theirs if m[0] == "broadcast_" and m[2] == torch.float32)
+    (statistics,) = (m for m in broadcast(theirs) if m[1] == torch.float32)
     assert reduced(ours) == [*looks, *gradients, ("allreduce_", *statistics)]
+    # Once a step, whatever its passes, and only what has no mean: batch norm's counter.
+    assert broadcast(ours) == [(1, torch.int64)]
 
 
 def without_perturbation_it_is_ddp(name):

@@ -72,10 +72,10 @@ class Shares:
 
 
 def least_workers(workers: Any) -> int:
-    """The fewest workers that are enough for the perturbation of `workers`, where it says so.
+    """The fewest on each replica that are enough for the perturbation of `workers`, if it says so.
 
     Example:
         >>> least_workers(None)
         1
     """
-    return int(getattr(getattr(workers, "perturb", None), "least_workers", 1))
+    return int(getattr(workers, "least_count", 1))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -17,12 +17,15 @@ __all__ = ["batches"]
 ORDER, AUGMENT = 1, 2  # name the two kinds of draws
 
 
-def batches(config: RunConfig, plan: Plan, first: int) -> Iterator[tuple[int, Tensor, Tensor]]:
+def batches(
+    config: RunConfig, plan: Plan, first: int, names: Sequence[int] = ()
+) -> Iterator[tuple[int, Tensor, Tensor]]:
     """Yield (step, inputs, targets) from step ``first`` to the run's last.
 
     The order depends on (seed, epoch), augmentation on (seed, step): methods that are compared see
     the same batches, and a resumed run goes on with those it would have seen. torch's global
-    generator, which dropout draws from, is set for every step likewise.
+    generator, which dropout draws from, is set for every step likewise, by ``names`` too: those of
+    one of several processes, each of which takes its share of the whole batch.
     """
     inputs, targets = plan.split.train
     order, epoch_of_order = torch.empty(0), -1
@@ -36,7 +39,7 @@ def batches(config: RunConfig, plan: Plan, first: int) -> Iterator[tuple[int, Te
         x, y = inputs[chosen], targets[chosen]
         if plan.augment is not None:
             x = plan.augment(x, generator(x.device, config.seed, AUGMENT, step))
-        _seed_global(x.device, key(config.seed, step))
+        _seed_global(x.device, key(config.seed, step, *names))
         yield step, x, y
 
 

@@ -115,6 +115,7 @@ class RunConfig:
             gradient (``cblr-hessian``); no other looks at it.
         refresh_examples: how many of the batch's examples such a refresh sees at most: it holds
             the graph of a second backward pass over all of them at once.
+        noise_dtype: of what methods remember of each worker; null takes the parameters' own.
         device: "cpu" or "cuda".
         threads: of the CPU; part of the configuration because sums depend on it.
         checkpoint_seconds: least time between two checkpoints.
@@ -141,6 +142,7 @@ class RunConfig:
     evaluations: int = 40
     refresh_every: int = 10
     refresh_examples: int = 1024
+    noise_dtype: Literal["float32", "bfloat16", "float64"] | None = None
     device: str = "cpu"
     threads: int = 1
     checkpoint_seconds: float = 30.0

@@ -18,8 +18,11 @@ __all__ = ["environment"]
 PACKAGES = ("numpy", "scipy", "scikit-learn", "torchvision", "timm", "triton")
 
 
-def environment(device: str = "cpu") -> dict[str, object]:
-    """Versions, processor, cores, threads, accelerator and the commit of this source, if any."""
+def environment(device: str = "cpu", processes: int = 1) -> dict[str, object]:
+    """Versions, processor, cores, accelerator, the commit of this source, if any.
+
+    And the processes that share the work, with so many threads in each.
+    """
     gpu = torch.cuda.get_device_name(device) if device.startswith("cuda") else None
     return {
         "largebatch": largebatch.__version__,
@@ -29,6 +32,7 @@ def environment(device: str = "cpu") -> dict[str, object]:
         "platform": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
         "cores": os.cpu_count(),
+        "processes": processes,
         "threads": torch.get_num_threads(),
         "accelerator": gpu,
         "packages": {name: v for name in PACKAGES if (v := _version(name))},

@@ -14,6 +14,7 @@ from largebatch.batching.shares import Shares
 
 from .config import BatchesConfig, RunConfig
 from .errors import InputError
+from .processes import Processes
 
 __all__ = ["doubling", "growing", "steps_of"]
 
@@ -50,7 +51,12 @@ def steps_of(config: RunConfig, examples: int) -> tuple[Planned, ...]:
 
 
 def growing(
-    config: RunConfig, optimizer: Optimizer, scheduler: LRScheduler, workers: Any, examples: int
+    config: RunConfig,
+    optimizer: Optimizer,
+    scheduler: LRScheduler,
+    workers: Any,
+    examples: int,
+    processes: Processes,
 ) -> BatchSizeSchedule:
     """The scheduler that moves the rate, and what goes with it, as the batch grows.
 
@@ -68,7 +74,8 @@ def growing(
         )
     except ValueError as error:
         raise InputError(f"{error}; here batches.rule says it") from error
-    made.sampler(examples)  # which the run does not ask: it has planned every step before
+    # Which the run does not ask: it has planned every step before.
+    made.sampler(examples, num_replicas=processes.ranks, rank=processes.rank)
     return made
 
 

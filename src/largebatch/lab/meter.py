@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -54,9 +55,13 @@ class Meter:
         """Whether ``done`` is one of ``count`` steps spread evenly over the run, its last too."""
         return done * count // self._steps > (done - 1) * count // self._steps
 
-    def take(self) -> dict[str, float]:
-        """Mean loss and offset ratio since the last record; the ratio only where weights moved."""
-        found = {"loss": _mean(self._losses)}
+    def take(self, over: Callable[[float], float] = lambda mean: mean) -> dict[str, float]:
+        """Mean loss and offset ratio since the last record; the ratio only where weights moved.
+
+        Args:
+            over: takes the loss's mean over processes too; the ratio is of the first worker.
+        """
+        found = {"loss": over(_mean(self._losses))}
         ratio = _mean(self._ratios) if self._ratios else 0.0
         if ratio:
             found["offset_to_weight_norm"] = ratio

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -24,10 +25,11 @@ from .config import RunConfig, ScheduleConfig
 from .errors import InputError, nearest
 from .growth import growing, steps_of
 from .methods import LossFn, RunFacts, parse
+from .processes import ALONE, Processes
 from .tasks import Data, Split, Task, resolve, split
 from .tasks import augment as augmentations
 
-__all__ = ["Augment", "Plan", "Training", "load_task", "make_training", "plan_run"]
+__all__ = ["Augment", "Plan", "Training", "check_run", "load_task", "make_training", "plan_run"]
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]
 
@@ -91,7 +93,10 @@ class Plan:
 
 
 class Training(NamedTuple):
-    """The parts that change while a run goes on."""
+    """The parts that change while a run goes on.
+
+    Of several processes each has a replica of the model; ``workers.model`` is what they share.
+    """
 
     model: nn.Module
     optimizers: tuple[Optimizer, ...]
@@ -107,11 +112,12 @@ def load_task(name: str, data_dir: Path | None) -> tuple[Task, Data]:
     return task, task.load(data_dir)
 
 
-def plan_run(config: RunConfig, data_dir: Path | None) -> Plan:
-    """Load the data and check the configuration against it.
+def check_run(config: RunConfig, processes: Processes = ALONE) -> None:
+    """Check the configuration as far as it can be without the data.
 
     Raises:
-        InputError: a batch larger than the data, a device that is not there, an unknown part.
+        InputError: an unknown part, too few workers, some that the processes cannot share, a
+            device that is not there.
     """
     method = parse(config.method)
     perturb = method.built(config.alpha, RunFacts(config.seed, lambda share: 1)).perturb
@@ -129,7 +135,18 @@ def plan_run(config: RunConfig, data_dir: Path | None) -> Plan:
         raise InputError(
             f"method {config.method!r} has a batch that grows: set batches.sizes and batches.until"
         )
-    _check_device(config.device)
+    for size in (*config.batches.sizes, config.batch_size):
+        processes.count(size // config.worker_size)
+    _check_device(processes.device(config.device))
+
+
+def plan_run(config: RunConfig, data_dir: Path | None, processes: Processes = ALONE) -> Plan:
+    """Load the data and check the configuration against it.
+
+    Raises:
+        InputError: as :func:`check_run`; a batch larger than the data.
+    """
+    check_run(config, processes)
     task, data = load_task(config.task, data_dir)
     found = split(data, config.split, validation=task.validation, train_size=config.train_size)
     examples = len(found.train[0])
@@ -144,7 +161,8 @@ def plan_run(config: RunConfig, data_dir: Path | None) -> Plan:
             f"{config.count} workers cannot share an epoch's last batch of {rest} examples: "
             "choose another worker_size, or drop_last=true"
         )
-    found = Split(_to(found.train, config.device), _to(found.held_out, config.device))
+    device = processes.device(config.device)
+    found = Split(_to(found.train, device), _to(found.held_out, device))
     augment = _augment(config.augment, task)
     if config.batches.sizes:
         grown, first = steps_of(config, examples), config.batches.sizes[0]
@@ -154,27 +172,60 @@ def plan_run(config: RunConfig, data_dir: Path | None) -> Plan:
     return Plan(task, found, config.batch_size, per_epoch, steps, augment)
 
 
-def make_training(config: RunConfig, plan: Plan) -> Training:
+def make_training(config: RunConfig, plan: Plan, processes: Processes = ALONE) -> Training:
     """Model, optimizers with a scheduler each, and workers, freshly initialized from the seed."""
-    method = parse(config.method)
-    parts = method.built(config.alpha, RunFacts(config.seed, plan.step_at))
-    loss = plan.task.loss if parts.loss is None else parts.loss(losses_of(plan.task))
+    # Where something is wrong in one process only, the others must not wait for it in the middle.
+    model, loss = processes.each(_initialized, config, plan, processes)
+    some_unused = processes.ranks > 1 and processes.first(_some_unused, config, plan, model, loss)
+    wrapped = processes.wrapped(model, some_unused=some_unused)
+    return processes.each(_equipped, config, plan, processes, model, wrapped, loss)
+
+
+def _initialized(config: RunConfig, plan: Plan, processes: Processes) -> tuple[nn.Module, LossFn]:
+    parts = parse(config.method).built(config.alpha, RunFacts(config.seed, plan.step_at))
+    try:
+        loss = plan.task.loss if parts.loss is None else parts.loss(losses_of(plan.task))
+    except ValueError as error:
+        raise InputError(f"method {config.method!r} on task {config.task!r}: {error}") from error
     torch.manual_seed(key(config.seed))
     # On a CPU convolutions run up to twice as fast with channels last (measured on MNIST).
-    model = plan.task.model().to(config.device)
+    model = plan.task.model().to(processes.device(config.device))
     model = model.to(memory_format=torch.channels_last)
-    model.train()
+    return model.train(), loss
+
+
+def _some_unused(config: RunConfig, plan: Plan, model: nn.Module, loss: LossFn) -> bool:
+    """Whether some parameters get no gradient, which DistributedDataParallel must be told."""
+    # On a copy, which alone is left changed by a forward pass.
+    tried = copy.deepcopy(model)
+    inputs, targets = (part[: config.worker_size] for part in plan.split.train)
+    loss(tried(inputs), targets).backward()  # type: ignore[no-untyped-call]
+    return any(p.requires_grad and p.grad is None for p in tried.parameters())
+
+
+def _equipped(
+    config: RunConfig,
+    plan: Plan,
+    processes: Processes,
+    model: nn.Module,
+    wrapped: nn.Module,
+    loss: LossFn,
+) -> Training:
+    """The model with optimizers, schedulers and workers."""
+    method = parse(config.method)
+    parts = method.built(config.alpha, RunFacts(config.seed, plan.step_at))
     try:
         optimizers = method.optimizers(
             model.parameters(), config.lr, config.momentum, config.weight_decay
         )
         schedule = make_schedule(config.schedule, plan)
         workers = lb.Workers(
-            model,
+            wrapped,
             optimizers,
             perturb=parts.perturb,
-            count=config.count,
+            count=processes.count(config.count),
             gradient_noise=parts.noise,
+            noise_dtype=config.noise_dtype and getattr(torch, config.noise_dtype),
         )
         schedulers: list[LRScheduler] = []
         for optimizer in optimizers:
@@ -182,7 +233,7 @@ def make_training(config: RunConfig, plan: Plan) -> Training:
             if plan.grown:
                 counts = None if schedulers else workers  # one of them tells the workers
                 data = len(plan.split.train[0])
-                schedulers.append(growing(config, optimizer, scheduler, counts, data))
+                schedulers.append(growing(config, optimizer, scheduler, counts, data, processes))
             else:
                 schedulers.append(scheduler)
     except (TypeError, ValueError) as error:

@@ -11,14 +11,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+import largebatch as lb
+
 from .batches import batches
 from .checkpoint import load_checkpoint, save_checkpoint
 from .config import RunConfig, to_dict
 from .environment import environment
 from .evaluate import evaluate
 from .meter import Meter
+from .processes import ALONE, Processes
 from .records import RunFolder
-from .setup import Plan, make_training, plan_run
+from .setup import Plan, check_run, load_task, make_training, plan_run
 
 __all__ = ["Progress", "train"]
 
@@ -31,17 +34,22 @@ def train(
     out: Path,
     data_dir: Path | None = None,
     progress: Progress = lambda done, steps: None,
+    processes: Processes = ALONE,
 ) -> dict[str, Any]:
     """Run ``config`` in the folder ``out`` and return its result; a finished run is not repeated.
 
     An interrupted run goes on from its last checkpoint, with the numbers it would have had. Equal
     configurations give equal numbers, on the CPU to the bit.
 
+    Several processes share each step's workers, and with them its batch; the first writes the
+    folder. The numbers are one process's but for the rounding of sums, and dropout's draws.
+
     Args:
         config: the run.
         out: its folder.
         data_dir: where the task's data is.
         progress: called after each step with the steps done and the steps in all.
+        processes: those that share the run; every one of them calls this alike.
 
     Returns:
         result.json's content; "diverged", with value None, where the loss became NaN or infinite.
@@ -50,26 +58,31 @@ def train(
         InputError: the configuration cannot run; nothing has been written.
     """
     torch.set_num_threads(config.threads)
-    plan = plan_run(config, data_dir)
-    model, optimizers, schedulers, workers, loss_fn = training = make_training(config, plan)
-    folder = RunFolder(out)
-    ended = folder.result(to_dict(config))
+    plan = _planned(config, data_dir, processes)
+    training = make_training(config, plan, processes)
+    model, optimizers, schedulers, workers, loss_fn = training
+    folder = processes.first(RunFolder, out)
+    ended = processes.first(folder.result, to_dict(config))
     if ended is not None:
         return ended
-    first, seconds = load_checkpoint(folder.checkpoint, training, config)
-    folder.start(to_dict(config), environment(config.device), first)
+    start, seconds = load_checkpoint(folder.checkpoint, training, config, processes)
+    measured_on = environment(processes.device(config.device), processes.ranks)
+    processes.first(folder.start, to_dict(config), measured_on, start)
     meter = Meter(plan.steps, config.evaluations, seconds)
     score: dict[str, float] = {}
-    saved = time.monotonic()
+    saved = processes.first(time.monotonic)
 
     def loss_of(inputs: Tensor, targets: Tensor) -> Tensor:
-        return loss_fn(model(inputs), targets)
+        return loss_fn(workers.model(inputs), targets)
 
-    for step, x, y in batches(config, plan, first):
+    for step, x, y in batches(config, plan, start, processes.names):
         if workers.refreshes and step % config.refresh_every == 0:
+            # Every process looks at the same examples: parts of them would have statistics of
+            # their own in batch norm, and other small batches.
             seen = config.refresh_examples
             workers.refresh(loss_of, x[:seen], y[:seen])
-        loss = workers.backward(loss_of, x, y)
+        inner = _looked_on(workers, processes, x, y)
+        loss = workers.backward(loss_of, *processes.share(x, y), inner=inner)
         rate = float(schedulers[0].get_last_lr()[0])
         for optimizer, scheduler in zip(optimizers, schedulers, strict=True):
             optimizer.step()
@@ -78,24 +91,47 @@ def train(
 
         done, epoch = step + 1, plan.epochs(step + 1)
         if meter.record_due(done):
-            row = meter.take()
-            folder.write("train", step=done, epoch=epoch, lr=rate, **row)
+            row = meter.take(processes.mean)
+            processes.first(folder.write, "train", step=done, epoch=epoch, lr=rate, **row)
             if not math.isfinite(row["loss"]):
                 break
         if meter.score_due(done):
-            score = evaluate(model, plan.task, plan.split.held_out)
+            score = processes.first(evaluate, model, plan.task, plan.split.held_out)
             at = {"step": done, "epoch": epoch, "split": config.split}
-            folder.write("eval", **at, **score, seconds=meter.seconds)
-        late = time.monotonic() - saved >= config.checkpoint_seconds
+            processes.first(folder.write, "eval", **at, **score, seconds=meter.seconds)
         # A record has just been taken, so that no loss of the next one is behind the checkpoint.
-        if late and meter.record_due(done) and done < plan.steps:
-            save_checkpoint(folder.checkpoint, training, config, done, meter.seconds)
-            saved = time.monotonic()
+        if meter.record_due(done) and done < plan.steps:
+            now = processes.first(time.monotonic)
+            if now - saved >= config.checkpoint_seconds:
+                save_checkpoint(folder.checkpoint, training, config, done, meter.seconds, processes)
+                saved = processes.first(time.monotonic)
         progress(done, plan.steps)
 
-    result = _result(folder, plan, done, meter.seconds, score)
-    folder.finish(result)
+    result = processes.first(_result, folder, plan, done, meter.seconds, score)
+    processes.first(folder.finish, result)
     return result
+
+
+def _planned(config: RunConfig, data_dir: Path | None, processes: Processes) -> Plan:
+    processes.each(check_run, config, processes)
+    # The first process may have to download the data, the others then find it.
+    processes.first(_load, config.task, data_dir)
+    return processes.each(plan_run, config, data_dir, processes)
+
+
+def _load(task: str, data_dir: Path | None) -> None:
+    load_task(task, data_dir)
+
+
+def _looked_on(
+    workers: lb.Workers, processes: Processes, x: Tensor, y: Tensor
+) -> tuple[Tensor, ...] | None:
+    """The next workers' examples, for a method that looks there: some are another process's."""
+    perturb = workers.perturb
+    if processes.ranks == 1 or perturb is None or not perturb.elsewhere(workers.step):
+        return None
+    size = len(x) // (processes.ranks * workers.count)
+    return processes.share(*(torch.cat((each[size:], each[:size])) for each in (x, y)))
 
 
 def _result(

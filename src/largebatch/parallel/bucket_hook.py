@@ -6,6 +6,7 @@ import gc
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from torch.futures import Future
 from torch.nn.parallel import DistributedDataParallel
 
 from .processes import Join, Piece
-from .waiting import explained
+from .waiting import WaitedInVain, explained
 
 __all__ = ["BucketHook", "hook_of"]
 
@@ -34,6 +35,7 @@ class BucketHook:
         self._keeping = False
         self._strayed = False
         self._all_came = False
+        self._vain: WaitedInVain | None = None
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
         """A copied or pickled model has a new reducer, in which no hook is registered."""
@@ -74,9 +76,14 @@ class BucketHook:
     @contextmanager
     def joining(self, join: Join) -> Iterator[None]:
         """Within, ``join`` gets each bucket before it is added up over the processes."""
-        self._join, self._all_came = join, False
+        self._join, self._all_came, self._vain = join, False, None
         try:
             yield
+        except RuntimeError as error:
+            # DDP says that a callback had an error; this is the one.
+            if self._vain is not None:
+                raise self._vain from error
+            raise
         finally:
             self._join = None
 
@@ -86,8 +93,8 @@ class BucketHook:
             raise RuntimeError(
                 "DistributedDataParallel has not reduced the gradients of the step's last pass: "
                 "call the wrapped model itself, not its .module, and loss.backward() once, within "
-                "the worker's `with` block; where some parameters get no gradient, make it with "
-                "find_unused_parameters=True"
+                "the worker's `with` block and outside no_sync(); where some parameters get no "
+                "gradient, make it with find_unused_parameters=True"
             )
 
     def __call__(self, bucket: GradBucket) -> Future[Tensor]:
@@ -110,8 +117,12 @@ class BucketHook:
         return work.get_future().then(self._received)
 
     def _received(self, done: Future[list[Tensor]]) -> Tensor:
-        with explained(self.group):
-            return done.value()[0]
+        try:
+            with explained(self.group):
+                return done.value()[0]
+        except WaitedInVain as error:
+            self._vain = error
+            raise
 
     def _check_once(self) -> None:
         if self._all_came:
@@ -129,18 +140,19 @@ def _views(buffer: Tensor, parameters: list[Tensor]) -> list[Tensor]:
     """
     views, start = [], buffer.storage_offset()
     for parameter in parameters:
-        strides = _strides(parameter)
+        strides = _strides(parameter.shape, parameter.stride())
         views.append(torch.as_strided(buffer, parameter.shape, strides, start))
         start += parameter.numel()
     return views
 
 
-def _strides(parameter: Tensor) -> tuple[int, ...]:
+@lru_cache(maxsize=4096)
+def _strides(shape: tuple[int, ...], own: tuple[int, ...]) -> tuple[int, ...]:
     """Its own where it fills its memory without gaps; else those of a contiguous tensor."""
-    dense = torch.empty_like(parameter, device="meta", memory_format=torch.preserve_format)
-    if dense.stride() == parameter.stride():
-        return parameter.stride()
-    return torch.empty(parameter.shape, device="meta").stride()
+    # Kept, since a step asks for every parameter's.
+    parameter = torch.empty_strided(shape, own, device="meta")
+    dense = torch.empty_like(parameter, memory_format=torch.preserve_format)
+    return own if dense.stride() == own else torch.empty(shape, device="meta").stride()
 
 
 def _share_gradients(state: BucketHook, bucket: GradBucket) -> Future[Tensor]:

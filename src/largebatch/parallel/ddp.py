@@ -45,6 +45,7 @@ class Replicas(Processes):
         self.ranks = torch.distributed.get_world_size(self.group)
         self._hook: BucketHook = hook_of(model)
         self._hook.take(self)
+        self._used: dict[int, Tensor] = {}  # in passes since the last that was reduced, by id
 
     def settle(self) -> None:
         """They are."""
@@ -76,13 +77,21 @@ class Replicas(Processes):
     @contextmanager
     def apart(self) -> Iterator[None]:
         """Within, a backward pass leaves the process's own gradient in ``p.grad``."""
-        keeping = self._hook.keeping(list(self.model.parameters()))
+        parameters = list(self.model.parameters())
+        keeping = self._hook.keeping(parameters)
         with self._own_buffers(), self.model.no_sync(), keeping:
             yield
+        if self.model.find_unused_parameters:
+            self._used.update((id(p), p) for p in parameters if p.grad is not None)
 
     @contextmanager
     def together(self, join: Join) -> Iterator[None]:
         """Within, one backward pass leaves the sum over processes of what join made of it."""
+        # DDP too remembers which parameters were used since it reduced last, and wants a gradient
+        # of each: of one that this pass leaves alone it is zero.
+        used, self._used = self._used, {}
+        for parameter in used.values():
+            parameter.grad = torch.zeros_like(parameter, requires_grad=False)
         with self._own_buffers(), self._hook.joining(join):
             yield
             self._hook.check_all_came()

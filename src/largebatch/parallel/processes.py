@@ -118,8 +118,8 @@ class OneProcess(Processes):
     """
 
     def __init__(self, model: nn.Module | None = None) -> None:
-        """Watch in the first pass that nobody has wrapped the model since."""
-        self._watched = model
+        """Watch in each step's first pass that nobody has wrapped the model since."""
+        self._model = self._watched = model
 
     def apart(self) -> AbstractContextManager[None]:
         """Every pass is."""
@@ -151,7 +151,8 @@ class OneProcess(Processes):
         """They are."""
 
     def check_step(self, passes: int, count: int) -> None:
-        """Every step can."""
+        """Every step can; its first pass is watched."""
+        self._watched = self._model
 
     def settle_buffers(self, apart_from: Sequence[Tensor]) -> None:
         """They are."""

@@ -46,7 +46,10 @@ class Tally:
         rank, ranks = self._processes.rank, self._processes.ranks
         who = [0.0] * (2 * ranks)
         who[2 * rank : 2 * rank + 2] = float(self._step), float(self._count)
-        numbers = torch.tensor([0.0, workers, 0.0, *who], dtype=torch.float64, device=self._device)
+        # Pinned: a copy from other memory waits for all that the accelerator still has to do.
+        cuda = self._device.type == "cuda"
+        said = torch.tensor([0.0, workers, 0.0, *who], dtype=torch.float64, pin_memory=cuda)
+        numbers = said.to(self._device, non_blocking=True)
         numbers[0] = weight
         if flaw is not None:
             numbers[2] = flaw

@@ -8,7 +8,11 @@ from typing import Any
 
 import torch
 
-__all__ = ["explained"]
+__all__ = ["WaitedInVain", "explained"]
+
+
+class WaitedInVain(RuntimeError):
+    """Another process did not come: it has failed, ended, or is elsewhere."""
 
 
 @contextmanager
@@ -16,7 +20,7 @@ def explained(group: Any) -> Iterator[None]:
     """Say who waited for what where a wait for the processes of ``group`` ends in an error.
 
     Raises:
-        RuntimeError: instead of torch.distributed's, which names neither.
+        WaitedInVain: instead of torch.distributed's, which names neither.
     """
     try:
         yield
@@ -24,7 +28,7 @@ def explained(group: Any) -> Iterator[None]:
         rank, ranks = (
             f(group) for f in (torch.distributed.get_rank, torch.distributed.get_world_size)
         )
-        raise RuntimeError(
-            f"rank {rank} of {ranks} waited for the other processes' gradients in vain: did one "
-            f"end early, fail, or run fewer steps? ({error})"
+        raise WaitedInVain(
+            f"rank {rank} of {ranks} waited for the other processes in vain: did one end early, "
+            f"fail, or run fewer steps? ({error})"
         ) from error

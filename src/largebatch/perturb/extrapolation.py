@@ -36,7 +36,8 @@ class Extrapolation(Perturbation):
     """Extrapolated SGD (Lin et al. 2020): the gradient at the end of an inner step.
 
     The fresh gradient wants other examples than the worker's own: those of ``inner=`` in
-    ``Workers.backward`` and ``shards``, else the next worker's shard (with one worker its own).
+    ``Workers.backward`` and ``shards``, else the shard of the next worker of the same process (its
+    own where there is one worker on it: give ``inner=`` there).
 
     Args:
         inner_lr: eta_inner, 0 or more.
@@ -75,6 +76,10 @@ class Extrapolation(Perturbation):
     def remembers(self, step: int) -> Memorized:
         """The worker's gradient, for the past kind."""
         return "gradient" if self.kind == "past" else "nothing"
+
+    def broadcasts(self, step: int) -> bool:
+        """The past kind only multiplies."""
+        return self.kind == "past"
 
     @property
     def sharded(self) -> bool:

@@ -65,6 +65,10 @@ class GNC(Perturbation):
         """Gradient noise."""
         return "noise"
 
+    def broadcasts(self, step: int) -> bool:
+        """Noise is multiplied element by element."""
+        return True
+
     @property
     def sharded(self) -> bool:
         """Filters' norms are of whole filters."""

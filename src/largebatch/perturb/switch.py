@@ -88,6 +88,10 @@ class Switch(Perturbation):
         now = self._at(step)
         return now.refresh(loss, weights, step, process_group) if now.refreshes else []
 
+    def broadcasts(self, step: int) -> bool:
+        """As the one in force."""
+        return self._at(step).broadcasts(step)
+
     @property
     def sharded(self) -> bool:
         """Where both are."""

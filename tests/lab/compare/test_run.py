@@ -193,7 +193,7 @@ def test_compare_json_says_what_a_report_needs(ask, answer, tmp_path, read):
     answer(ask())
     said = read(tmp_path / "out" / "compare.json")
     sizes = {"train_examples": 96, "tuning_examples": 64, "validation_examples": 32}
-    expected = {"format": 3, "task_title": "Which of two", "metric": "accuracy_percent"}
+    expected = {"format": 4, "task_title": "Which of two", "metric": "accuracy_percent"}
     expected |= {"higher_is_better": True, "test_examples": 60, "small_batch": 8, **sizes}
     assert expected.items() <= said.items()
     assert json.dumps(said)

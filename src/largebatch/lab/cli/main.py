@@ -6,10 +6,12 @@ import argparse
 import importlib
 import os
 import sys
+import time
 from collections.abc import Sequence
 from typing import NoReturn
 
-from ..errors import Failed, InputError
+from ..errors import Elsewhere, Failed, InputError, exit_code
+from ..processes import launched
 
 __all__ = ["build_parser", "main"]
 
@@ -19,6 +21,11 @@ VERBS = {
     "report": "make a comparison's report anew from its run folders",
     "list": "tasks, methods and recipes that have a name",
 }
+IN_PROCESSES = {"train"}
+"""What torchrun may start; the others have processes of their own, or need one."""
+GRACE = 10.0
+"""Seconds that a process with nothing to say waits for the one that has, or for the launcher to end
+it: torchrun ends all as soon as one has ended."""
 EXTRA = {"sklearn", "scipy", "numpy", "jinja2", "rich"}
 
 
@@ -31,7 +38,7 @@ class _Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     try:
-        options = build_parser().parse_args(arguments)
+        options = _options(arguments)
         code: int = options.run(options)
         sys.stdout.flush()
         return code
@@ -40,6 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if package not in EXTRA:
             raise
         return _say(f"{package} is missing: pip install 'largebatch[lab]'", 2)
+    except Elsewhere as other:
+        if other.code != 130:
+            time.sleep(GRACE)
+        return other.code
     except KeyboardInterrupt as error:
         return _say(str(error) or "interrupted", 130)
     except InputError as error:
@@ -52,6 +63,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _say(str(error), 1)
 
 
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The arguments; what is wrong with them is so in every process, and the first says it."""
+    processes = launched()
+    try:
+        options = build_parser().parse_args(arguments)
+        if processes.ranks > 1 and options.verb not in IN_PROCESSES:
+            raise InputError(
+                f"{options.verb} does not run in {processes.ranks} processes that share a run: "
+                "start it without torchrun (compare starts processes of its own, --jobs)"
+            )
+    except InputError as error:
+        if processes.rank:
+            raise Elsewhere(exit_code(error)) from error
+        raise
+    return options
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all verbs; each verb is a module that adds its own arguments."""
     parser = _Parser(
@@ -62,7 +90,7 @@ def build_parser() -> argparse.ArgumentParser:
         verb = verbs.add_parser(name, help=summary, description=summary)
         module = importlib.import_module(f".{name}", __package__)
         module.add_arguments(verb)
-        verb.set_defaults(run=module.run)
+        verb.set_defaults(run=module.run, verb=name)
     return parser
 
 

@@ -8,8 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from largebatch.parallel.waiting import WaitedInVain
+
 from ..config import RunConfig, from_dict, override
 from ..errors import Failed, InputError
+from ..processes import Processes, joined
 from ..recipes import recipe
 from ..records import read_json
 from ..train import train
@@ -41,9 +44,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Train; exit code 0 also where the run diverged, which is a result."""
-    config = _config(options)
-    out: Path = options.out or Path("runs") / config.name()
-    with bar(quiet=options.json) as progress:
+    with joined() as processes:
+        config = processes.first(_config, options)
+        out: Path = options.out or Path("runs") / config.name()
+        result = _trained(options, config, out, processes)
+        if processes.rank == 0:
+            print(json.dumps(result, indent=1) if options.json else _told(result, out))
+    return 0
+
+
+def _trained(
+    options: argparse.Namespace, config: RunConfig, out: Path, processes: Processes
+) -> dict[str, Any]:
+    """The result; what ends the run on its way, in one line."""
+    folder = processes.each(data_dir, options)
+    with bar(quiet=options.json or processes.rank > 0) as progress:
         row = progress.add_task(f"{config.method} on {config.task}", total=None, count="")
 
         def show(done: int, steps: int) -> None:
@@ -51,15 +66,15 @@ def run(options: argparse.Namespace) -> int:
             progress.update(row, completed=done, total=steps, count=f"{done}/{steps} updates")
 
         try:
-            result = train(config, out, data_dir(options), show)
+            return train(config, out, folder, show, processes)
         except KeyboardInterrupt as stop:
             kept = "goes on from its checkpoint" if (out / "checkpoint").exists() else "starts anew"
             raise KeyboardInterrupt(f"interrupted: the same command {kept} in {out}") from stop
         except OSError as error:
             kind = Failed if progress.tasks[row].completed else InputError
             raise kind(f"cannot write to {out}: {error.strerror or error}") from error
-    print(json.dumps(result, indent=1) if options.json else _told(result, out))
-    return 0
+        except WaitedInVain as error:
+            raise Failed(str(error)) from error
 
 
 def _config(options: argparse.Namespace) -> RunConfig:

@@ -99,7 +99,7 @@ class Question:
     scale: str = "short"
     device: str = "cpu"
     threads: int = 1
-    format: int = 3  # runs have batches, so that those of a folder of less have other names
+    format: int = 4  # runs have a noise dtype, so that those of a folder of less have other names
 
     def __post_init__(self) -> None:
         """Check what needs no data."""
