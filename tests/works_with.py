@@ -53,9 +53,9 @@ gradient noise, beside GNC; and the update rules, with GNC. AdamW stands for the
 
 Where nothing else is said, weights and batch norm's running statistics agree to 1e-10 in float64.
 Offsets are at least 1% of the weights, and without the row's method a run ends at other weights.
-There is no batch norm in the networks of AMP, clipping, HSDP and FSDP, nor of DDP with `PercentDelta`
-and `MCLR`: a bias before it has a gradient of mere rounding, of which some rules make whole steps.
-The loops run in one process; over two processes they are tried with GNC
+There is no batch norm in the networks of AMP, clipping, HSDP and FSDP, nor of DDP with
+`PercentDelta` and `MCLR`: a bias before it has a gradient of mere rounding, of which some rules
+make whole steps. The loops run in one process; over two processes they are tried with GNC
 (`tests/integrations`).
 
 """
