@@ -54,13 +54,13 @@ gradient noise, beside GNC; and the update rules, with GNC. AdamW stands for the
 Where nothing else is said, weights and batch norm's running statistics agree to 1e-10 in float64.
 Offsets are at least 1% of the weights, and without the row's method a run ends at other weights.
 There is no batch norm in the networks of AMP, clipping, HSDP and FSDP, nor of DDP with
-`PercentDelta` and `MCLR`: a bias before it has a gradient of mere rounding, of which some rules
-make whole steps. The loops run in one process; over two processes they are tried with GNC
-(`tests/integrations`).
+`PercentDelta`, `MCLR` and a Hessian's `CBLR`: a bias before it has a gradient of mere rounding, of
+which some rules make whole steps, and halves of a batch have losses of their own. The loops run in
+one process; over two they are tried with GNC (`tests/integrations`).
 
 """
 FOOT = """
-Refused are, each by name and before a step: exact Hessian products on FSDP2, which has no second
+Refused are, each by name: exact Hessian products on FSDP2, which has no second
 backward pass (`method="differences"` works there, and is what `Workers` has `CBLR` do); and in
 Lightning, whose loop hands over one micro-batch at a time, what looks at others before it runs:
 SAM over several of them (`per_worker=True` works) and `Extrapolation` on fresh examples. A loop of
