@@ -69,8 +69,6 @@ Accelerate has such a method look when a group is complete: [Accelerate](hugging
 `pytest -m 'slow or not slow' 'tests/...'` runs one of these:
 
 """
-# Those of a plain `pytest`; the others are marked slow.
-QUICK_PIECES = {"GNC-CLARS-4-shards-cut", "eigen-refused-shards"}
 
 
 def alone(row: str, *names: str) -> list[str]:
@@ -107,9 +105,9 @@ def hsdp(row: str) -> list[str]:
 
 def fsdp(row: str) -> list[str]:
     """Four workers of one replica, cut over two processes."""
-    case = "eigen-refused-shards" if row == "eigen" else f"{pair(row)}-4-shards-cut"
-    quick = case in QUICK_PIECES
-    name = "replicas_end_where_one_process_does" if quick else "so_they_do_with_every_rule"
+    name, case = "so_they_do_with_every_rule", f"{pair(row)}-4-shards-cut"
+    if row == "eigen":
+        name, case = "replicas_end_where_one_process_does", "eigen-refused-shards"
     return [f"tests/parallel/test_fsdp_equivalence.py::test_{name}[{case}]"]
 
 

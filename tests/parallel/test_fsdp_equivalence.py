@@ -100,12 +100,9 @@ FOUR = {
     "eigen-refused-both": functools.partial(refuse_exact, "both"),
 }
 QUICK = [
-    *(f"{p}-SGD-2-replicas-copied" for p in ("none", "GNC", "SAM", "isotropic", "extrapolation")),
+    "GNC-SGD-2-replicas-copied",
     "GNC-SGD-4-shards-copied",
-    *(
-        f"{p}-CLARS-4-shards-cut"
-        for p in ("GNC", "RNC", "m-SAM", "permuted", "eigen-differences", "noise")
-    ),
+    *(f"{p}-CLARS-4-shards-cut" for p in ("RNC", "m-SAM", "permuted", "isotropic")),
     "eigen-refused-shards",
 ]
 REST = [name for name in EVERY if name not in QUICK]

@@ -214,12 +214,15 @@ EVERY = {
     "checkpointing": activation_checkpointing,
     "two optimizers": two_optimizers,
 }
-CASES = {
+ALL = {
     f"{name}, {way}": functools.partial(case, way=way)
     for way in WAYS
     for name, case in EVERY.items()
 }
-SLOW = {
+CASES = {
+    name: ALL[name] for name in ALL if "ddp" in name or name.startswith(("weights", "scaler, "))
+}
+SLOW = {name: ALL[name] for name in ALL if name not in CASES} | {
     f"compiled {order}, {way}": functools.partial(compiled, way, order)
     for way in WAYS
     for order in ("inside", "outside")
@@ -235,7 +238,7 @@ def test_over_two_processes(case, outcomes):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", SLOW)
-def test_compiled_over_two_processes(case, outcomes):
+def test_the_rest_over_two_processes(case, outcomes):
     outcomes(case, "slow")
 
 
