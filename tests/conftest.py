@@ -1,10 +1,29 @@
 """What many tests start from: one thread, a fixed seed, a small network and its data."""
 
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
+
+sys.path.append(str(Path(__file__).parent))  # of every_method.py
+
+
+COLLECTED = pytest.StashKey[set[str]]()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Note what there is, before some are left out by their marks."""
+    config.stash[COLLECTED] = {item.nodeid for item in items}
+
+
+@pytest.fixture
+def collected(pytestconfig: pytest.Config) -> set[str]:
+    """The ids of all tests in the files of this run."""
+    return pytestconfig.stash[COLLECTED]
 
 
 @pytest.fixture(autouse=True)

@@ -280,7 +280,9 @@ class Refreshed(Protocol):
         """Look at the loss ``fn(*batch)`` at the present weights, and change nothing.
 
         Where several processes have replicas of the weights and a batch each, ``process_group=``
-        is given too: what is found must be the same on all.
+        is given too: what is found must be the same on all. Where the model has no second backward
+        pass (FSDP2), ``method="differences"`` is given: see
+        :func:`largebatch.curvature.hessian_products`.
         """
 
 

@@ -29,15 +29,17 @@ def refresh(
     batch: tuple[Any, ...],
 ) -> None:
     """Show ``fn(*batch)`` to those, one after another, and leave running statistics as they are."""
-    group = settings.processes.group
+    processes = settings.processes
     # Else each process would go by its own batch, and the replicas drift apart.
-    over = {} if group is None else {"process_group": group}
+    over = {} if processes.group is None else {"process_group": processes.group}
+    # A perturbation was told when it was made how to go about it.
+    how = over if processes.twice else {"method": "differences", **over}
     statistics = RunningStatistics(model)
     statistics.begin_step()
     try:
-        with settings.processes.apart():
+        with processes.apart():
             for each in settings.refreshed():
-                each.refresh(fn, *batch, **over)
+                each.refresh(fn, *batch, **how)
                 statistics.to_start()
             perturb = settings.perturb
             if perturb is not None and perturb.refreshes:

@@ -6,6 +6,7 @@ import torch
 import torch.distributed as dist
 from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
+from every_method import passes
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -14,6 +15,7 @@ import largebatch as lb
 from largebatch.integrations.accelerate import register_for_checkpointing
 
 BATCH, GROUP = 16, 3
+REFRESHED = 4  # steps
 PERTURB = lb.GNC(alpha=1.0)
 
 
@@ -39,7 +41,12 @@ class Loop:
     """As Accelerate's users write it, with `workers.next` and `combine` added."""
 
     def __init__(
-        self, batches: int, make: Any = sgd, perturb: Any = PERTURB, scaler: Any = None
+        self,
+        batches: int,
+        make: Any = sgd,
+        perturb: Any = PERTURB,
+        scaler: Any = None,
+        noise: Any = None,
     ) -> None:
         unused = DistributedDataParallelKwargs(find_unused_parameters=False)
         self.accelerator = Accelerator(
@@ -51,8 +58,9 @@ class Loop:
         self.model, self.optimizer, self.loader = self.accelerator.prepare(
             self.module, make(self.module), loader
         )
+        options = {"scaler": scaler, "gradient_noise": noise}
         self.workers = lb.Workers(
-            self.model, self.optimizer, perturb, count=GROUP, reduction="sum", scaler=scaler
+            self.model, self.optimizer, perturb, count=GROUP, reduction="sum", **options
         )
         register_for_checkpointing(self.accelerator, self.workers)
 
@@ -73,18 +81,49 @@ class Loop:
                     self.optimizer.zero_grad()
         return self
 
+    def run_groups(self, epochs: int) -> "Loop":
+        """For methods that look at micro-batches before they run: a whole group at its end."""
+        for _ in range(epochs):
+            group: list[Any] = []
+            for batch in self.loader:
+                group.append(batch)
+                with self.accelerator.accumulate(self.model):
+                    if self.accelerator.sync_gradients:
+                        self.run_group(group)
+                        group = []
+                    self.optimizer.step()
+                    self.optimizer.zero_grad()
+        return self
+
+    def run_group(self, group: list[Any]) -> None:
+        refresh(self.workers, self.model, group[0])
+        for place in passes(self.workers.perturb, self.workers.step, len(group)):
+            x, y = group[place]
+            with self.workers.next():
+                self.accelerator.backward(criterion(self.model(x), y))
+        self.workers.combine()
+
+
+def refresh(workers: lb.Workers, model: nn.Module, batch: Any) -> None:
+    if workers.refreshes and workers.step % REFRESHED == 0:
+        workers.refresh(lambda x, y: criterion(model(x), y), *batch)
+
 
 class Plain:
     """The same without Accelerate; each loss is a mean, and so is the gradient."""
 
-    def __init__(self, batches: int, make: Any = sgd, perturb: Any = PERTURB) -> None:
+    def __init__(
+        self, batches: int, make: Any = sgd, perturb: Any = PERTURB, noise: Any = None
+    ) -> None:
         over = dist.is_initialized()
         self.rank, self.ranks = (dist.get_rank(), dist.get_world_size()) if over else (0, 1)
         self.module = network()
         self.model = nn.parallel.DistributedDataParallel(self.module) if over else self.module
         self.optimizer = make(self.module)
         self.data = digits(batches)
-        self.workers = lb.Workers(self.model, self.optimizer, perturb, count=GROUP)
+        self.workers = lb.Workers(
+            self.model, self.optimizer, perturb, count=GROUP, gradient_noise=noise
+        )
         self.offsets = torch.zeros(())
 
     def run(self, epochs: int, clip: float = 0.0, overflow: int = -1) -> "Plain":
@@ -99,7 +138,9 @@ class Plain:
         return self
 
     def group(self, group: list[tuple[Tensor, Tensor]], clip: float, overflow: int) -> bool:
-        for place, (x, y) in enumerate(group):
+        refresh(self.workers, self.model, group[0])
+        for place in passes(self.workers.perturb, self.workers.step, len(group)):
+            x, y = group[place]
             with self.workers.next():
                 loss = criterion(self.model(x), y)
                 (loss * torch.inf if overflow == place else loss).backward()

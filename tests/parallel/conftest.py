@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
-SECONDS = 600
+SECONDS = 900
+TESTS = Path(__file__).parents[1]  # where every_method.py is
 
 
 def run_all(script: str, processes: int, *more: object) -> dict[str, list[str]]:
     """What each case said in each process: "ok", or the trace of what went wrong."""
+    path = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -24,7 +26,7 @@ def run_all(script: str, processes: int, *more: object) -> dict[str, list[str]]:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path},
         )
         for rank in range(processes)
     ]

@@ -95,11 +95,17 @@ class Run:
         dtype = next(self.module.parameters()).dtype
         return batch(step, self.ranks * self.count, dtype)
 
+    def shown(self, step: int) -> list[Tensor]:
+        """What the loss is looked at on: of a rank's own where that is the same."""
+        seen = [each[:SHARE] for each in self.batch(step)]
+        if any(isinstance(each, nn.BatchNorm2d) for each in self.module.modules()):
+            return seen  # its loss is not the mean of the losses of halves
+        return [each.chunk(self.ranks)[self.rank] for each in seen]
+
     def step(self, step: int) -> None:
         perturb = self.workers.perturb
         if self.workers.refreshes and step % 5 == 0:
-            # Batch norm's loss is not the mean of the losses of halves.
-            self.workers.refresh(self.loss, *(each[:SHARE] for each in self.batch(step)))
+            self.workers.refresh(self.loss, *self.shown(step))
         more = {}
         if perturb is not None and perturb.elsewhere(step):
             more = {"inner": self.mine(*self.batch(step + 1000))}

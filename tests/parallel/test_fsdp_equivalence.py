@@ -5,91 +5,107 @@ import sys
 
 import pytest
 import torch
+from every_method import NOISES, PERTURBATIONS, ROWS, RULES, Row
 
 import largebatch as lb
 
-PERTURBATIONS = {
-    "none": None,
-    "GNC": lb.GNC(alpha=1.0),
-    "GNC-plain": lb.GNC(alpha=2.0, scaling="plain"),
-    "RNC": lb.RNC(alpha=0.5),
-    "SAM": lb.SAM(rho=0.1),
-    "m-SAM": lb.SAM(rho=0.1, per_worker=True),
-    "permuted": lb.MatchedNoise(alpha=1.0),
-    "isotropic": lb.MatchedNoise(alpha=1.0, kind="isotropic"),
-    "eigen": lb.EigenNoise(rho=0.1, k=1, method="differences"),
-    "extrapolation": lb.Extrapolation(inner_lr=0.3),
-    "past": lb.Extrapolation(inner_lr=0.3, kind="past"),
-    "noise": lb.Extrapolation(inner_lr=0.02, kind="noise"),
-    "switch": lb.Switch(lb.GNC(alpha=1.0), lb.RNC(alpha=0.5), at_step=10),
-}
-RULES = {
-    "SGD": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, weight_decay=1e-3),
-    "SNGM": lambda p: lb.SNGM(p, lr=0.1, weight_decay=1e-3),
-    "LARS": lambda p: lb.LARS(p, lr=0.5, trust_coefficient=0.1, weight_decay=1e-3),
-    "CLARS": lambda p: lb.CLARS(p, lr=0.5, trust_coefficient=0.1, cap=1.0, weight_decay=1e-3),
-}
+# FSDP2 has no second backward pass, and refuses what asks for one.
+SHARDED = [name for name in PERTURBATIONS if name != "eigen"]
+WHOLE = ("SGD", "SNGM", "LARS", "CLARS")  # with every perturbation; the others with GNC
 
 
-def compare(perturbation: str, rule: str, count: int, kind: str, *, cut: bool) -> None:
+class ByDifferences(lb.CBLR):
+    """Looks at the loss as it does on FSDP2."""
+
+    def refresh(self, fn, *batch, **more):
+        super().refresh(fn, *batch, method="differences", **more)
+
+
+def compare(row: Row, count: int, kind: str, *, cut: bool) -> None:
     import meshes
     import replicas
 
-    perturb, optimizer = PERTURBATIONS[perturbation], RULES[rule]
     # Batch norm's statistics are of what one process sees.
     model = replicas.network(norm=not cut)
-    ours = meshes.run_over(kind, optimizer, perturb, count, cut=cut, model=model).run()
-    theirs = simulated(optimizer, perturb, count * ours.ranks, cut=cut)
+    more = {"gradient_noise": row.noise, "cut": cut, "model": model}
+    ours = meshes.run_over(kind, row.rule, row.perturb, count, **more).run()
+    theirs = simulated(row, count * ours.ranks, cut=cut)
     replicas.assert_same(ours, theirs)
     replicas.assert_replicas_are_identical(ours)
-    if perturb is None:
+    if row.perturb is None:
         return
     assert theirs.offsets > 0.01
-    assert replicas.distance(theirs, simulated(optimizer, None, theirs.count, cut=cut)) > 1e-3
+    assert replicas.distance(theirs, simulated(row.without(), theirs.count, cut=cut)) > 1e-3
     if ours.rank == 0:  # of the step's first worker
         torch.testing.assert_close(ours.offsets, theirs.offsets, rtol=1e-5, atol=0)
 
 
 @functools.cache
-def simulated(optimizer, perturb, workers: int, *, cut: bool):
+def simulated(row: Row, workers: int, *, cut: bool):
     import replicas
 
-    model = replicas.network(norm=not cut)
-    return replicas.Run(optimizer, perturb, workers, over=False, model=model).run()
+    rule = row.rule
+    if rule.keywords.get("diagonal") == "hessian":
+        rule = functools.partial(ByDifferences, **rule.keywords)
+    more = {"gradient_noise": row.noise, "model": replicas.network(norm=not cut)}
+    return replicas.Run(rule, row.perturb, workers, over=False, **more).run()
 
 
-def cases(kind: str, rules, counts, perturbations=PERTURBATIONS, seen=("cut", "copied")) -> dict:
+def refuse_exact(kind: str) -> None:
+    import meshes
+
+    run = meshes.run_over(kind, ROWS["eigen"].rule, ROWS["eigen"].perturb, 2)
+    with pytest.raises(ValueError, match="FSDP2's are reached by method='differences' only"):
+        run.step(0)
+
+
+def every(rules, perturbations=(None, *SHARDED)) -> dict[str, Row]:
     return {
-        f"{p}-{r}-{count}-{kind}-{each}": functools.partial(
-            compare, p, r, count, kind, cut=each == "cut"
-        )
+        f"{p or 'none'}-{r}": Row(p and PERTURBATIONS[p], RULES[r][0])
         for p in perturbations
         for r in rules
+    }
+
+
+# Rules and noises that are not tried with every perturbation.
+FURTHER = {
+    **{f"GNC-{rule}": ROWS[rule] for rule in RULES if rule not in WHOLE},
+    **{f"{noise}-SGD": ROWS[noise] for noise in NOISES},
+}
+
+
+def cases(kind: str, rows: dict[str, Row], counts, seen=("cut", "copied")) -> dict:
+    return {
+        f"{name}-{count}-{kind}-{each}": functools.partial(
+            compare, row, count, kind, cut=each == "cut"
+        )
+        for name, row in rows.items()
         for count in counts
         for each in seen
     }
 
 
 EVERY = {
-    **cases("replicas", RULES, [1, 2], seen=["copied"]),
-    **cases("shards", RULES, [4]),
+    **cases("replicas", every(WHOLE), [1, 2], ["copied"]),
+    **cases("shards", every(WHOLE), [4]),
+    **cases("replicas", FURTHER, [2], ["cut"]),
+    **cases("shards", FURTHER, [4], ["cut"]),
+    "eigen-refused-shards": functools.partial(refuse_exact, "shards"),
 }
-FOUR = {**cases("both", ["CLARS"], [1]), **cases("both", ["SGD"], [2], ["none", "GNC", "permuted"])}
+FOUR = {
+    **cases("both", every(["CLARS"]), [1]),
+    **cases("both", every(["SGD"], [None, "GNC", "permuted"]), [2]),
+    **cases("both", every(["SGD", "SNGM", "LARS"], ["GNC"]), [1], ["cut"]),
+    **cases("both", FURTHER, [1], ["cut"]),
+    "eigen-refused-both": functools.partial(refuse_exact, "both"),
+}
 QUICK = [
     "GNC-SGD-2-replicas-copied",
     "GNC-SGD-4-shards-copied",
     *(f"{p}-CLARS-4-shards-cut" for p in ("RNC", "m-SAM", "permuted", "isotropic")),
+    "eigen-refused-shards",
 ]
 REST = [name for name in EVERY if name not in QUICK]
-
-
-def test_every_perturbation_is_compared():
-    kinds = {
-        each
-        for each in vars(lb).values()
-        if isinstance(each, type) and issubclass(each, lb.Perturbation) and each != lb.Perturbation
-    }
-    assert {type(each) for each in PERTURBATIONS.values() if each is not None} == kinds
 
 
 @pytest.mark.parametrize("case", QUICK)

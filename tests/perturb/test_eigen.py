@@ -161,6 +161,27 @@ def test_says_that_parameters_have_come_or_gone(network, batches, loss_of):
     assert workers.offset_to_weight_norm > 0
 
 
+@pytest.mark.parametrize("method", ["exact", "differences"])
+def test_within_autocast_only_the_loss_is_rounded(method, network, batches, loss_of):
+    # Red: vectors in bfloat16, which do not even multiply with the draw.
+    [batch], found, seen = batches(1, 4, torch.float32), [], []
+    for around in (False, True):
+        model = network(torch.float32)
+
+        def loss(model=model):
+            seen.append(torch.is_autocast_enabled("cpu"))
+            with torch.autocast("cpu", enabled=False):
+                return loss_of(model)(*batch)
+
+        weights, noise = list(model.parameters()), lb.EigenNoise(RHO, 2, method=method)
+        with torch.autocast("cpu", torch.bfloat16, enabled=around):
+            shown = noise.refresh(loss, weights, 0)
+            found.append(noise.offsets(point_at(0, weights, shown), 0, None))
+    assert seen == [False] * (len(seen) // 2) + [True] * (len(seen) // 2)
+    assert flat(found[0]).norm() > 0.01
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+
+
 def test_refuses_arguments():
     with pytest.raises(ValueError, match="EigenNoise needs 0 <= rho"):
         lb.EigenNoise(-1)

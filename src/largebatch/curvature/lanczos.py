@@ -20,7 +20,7 @@ from torch import Tensor
 from ..layout import Layout, layouts_of
 from ..mesh import Sharding, local, placed
 from ..seeding import generator
-from .passes import LossFn
+from .passes import LossFn, full_precision
 from .products import Method, Product, hessian_products
 
 __all__ = ["Eigenpairs", "top_eigenpairs"]
@@ -88,9 +88,14 @@ def top_eigenpairs(
     steps = min(2 * k + 10 if iterations is None else iterations, size)
     if not 1 <= k <= steps:
         raise ValueError(f"needs 1 <= k <= iterations and parameters, got k={k} of {steps}")
-    product = hessian_products(fn, parameters, method=method, process_group=process_group)
-    space = _Space(parameters)
-    basis, images = _basis(product, space, steps, generator("cpu", _START, seed, step))
+    with full_precision(fn, parameters[0].device) as fn:
+        product = hessian_products(fn, parameters, method=method, process_group=process_group)
+        space = _Space(parameters)
+        basis, images = _basis(product, space, steps, generator("cpu", _START, seed, step))
+        return _largest(space, basis, images, k)
+
+
+def _largest(space: _Space, basis: Tensor, images: Tensor, k: int) -> Eigenpairs:
     # Of the projection itself, not of the recursion's coefficients: right also after a breakdown.
     small = space.total(basis @ images.T).to("cpu", torch.float64)
     if not small.isfinite().all():

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..losses import one_number
 
-__all__ = ["LossFn", "check_reached", "evaluated"]
+__all__ = ["LossFn", "check_reached", "evaluated", "full_precision"]
 
 LossFn = Callable[[], Tensor]
 
@@ -33,6 +33,20 @@ def evaluated(fn: LossFn, parameters: Sequence[Tensor]) -> Iterator[Tensor]:
                 "do not detach it, nor compute it under torch.no_grad()"
             )
         yield loss
+
+
+@contextmanager
+def full_precision(fn: LossFn, device: torch.device) -> Iterator[LossFn]:
+    """Within, autocast is off but for the loss: what it is now stays with the fn that is given."""
+    kind = device.type
+    enabled, dtype = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
+
+    def as_it_was() -> Tensor:
+        with torch.autocast(kind, dtype=dtype, enabled=enabled):
+            return fn()
+
+    with torch.autocast(kind, enabled=False):
+        yield as_it_was
 
 
 def check_reached(gradients: Sequence[Tensor | None]) -> None:

@@ -33,6 +33,8 @@ class ShardedReplicas(Processes):
     Outside a pass the model is FSDP2 as its owner made it.
     """
 
+    twice = False
+
     def __init__(self, model: nn.Module) -> None:
         """Read the mesh from the model's parameters, all of which lie alike."""
         mesh = next(p for p in model.parameters() if p.requires_grad).device_mesh  # type: ignore[attr-defined]

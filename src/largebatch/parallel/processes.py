@@ -50,6 +50,7 @@ class Processes(ABC):
         pieces: into how many pieces, each on a process of its own, a replica is cut. Then a rank
             is a replica, and its processes run each of its workers together.
         piece: which one this process has.
+        twice: whether the model has a second backward pass, for exact Hessian products.
     """
 
     rank: int = 0
@@ -58,6 +59,7 @@ class Processes(ABC):
     group: Any = None
     pieces: int = 1
     piece: int = 0
+    twice: bool = True
 
     @property
     def place(self) -> int:

@@ -113,7 +113,8 @@ class EigenNoise(Perturbation):
         shares = torch.where(total > 0, sizes / total, torch.zeros_like(sizes)).sqrt()
         mixture = normal(values, self.seed, point.step, worker) * shares * self.rho
         pairs = zip(vectors, point.weights, strict=True)
-        return [torch.tensordot(mixture, v, dims=1).to(w.device, w.dtype) for v, w in pairs]
+        with torch.autocast(values.device.type, enabled=False):  # where a loop is all within one
+            return [torch.tensordot(mixture, v, dims=1).to(w.device, w.dtype) for v, w in pairs]
 
     def _check_fit(self, vectors: Sequence[Tensor], weights: Sequence[Tensor]) -> None:
         found, needed = [v.shape[1:] for v in vectors], [w.shape for w in weights]
