@@ -245,6 +245,25 @@ def test_same_offsets_in_another_order_of_workers(method):
 
 
 @case
+def test_broadcasts_over_rows_where_it_says_so(method):
+    # Red: a method that says so and sums over its memory, or goes by the worker's number.
+    weights = [torch.randn(4, 3), torch.randn(4), torch.randn(2, 4, 3, 3)]
+    memories = [[torch.randn(w.shape) for w in weights] for _ in range(3)]
+    rows = [torch.stack(each) for each in zip(*memories, strict=True)]
+    for step in (step for step in range(4) if method.broadcasts(step)):
+        point = point_at(method, step, weights, memories)
+        together = method.offsets(point, 0, told(method, step, rows))
+        for i, memory in enumerate(memories):
+            alone = method.offsets(point, i, told(method, step, memory))
+            assert same(
+                *(
+                    [o for o in each if o is not None]
+                    for each in ([None if o is None else o[i] for o in together], alone)
+                )
+            )
+
+
+@case
 def test_says_how_many_workers_it_needs(method):
     if method.least_workers > 1:
         with pytest.raises(ValueError, match=f"at least {method.least_workers} workers in all"):
