@@ -54,6 +54,7 @@ def test_the_plain_loop_perturbs_and_learns(tmp_path: Path):
     assert accuracy > 88, said  # ten classes; a loop that does not learn stays near 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("example", ["trainer.py", "accelerate_loop.py"])
 def test_the_loops_of_hugging_face_do_so_too(example: str, tmp_path: Path):
     said = run(tmp_path / "examples", example, "20")
@@ -100,6 +101,7 @@ LIGHTNINGS_OWN = (
 )
 
 
+@pytest.mark.slow
 def test_lightnings_loop_says_what_the_plain_loop_says(tmp_path: Path):
     ignored = [part for each in LIGHTNINGS_OWN for part in ("-W", each)]
     said = run(tmp_path / "lightning", *ignored, "lightning_loop.py", "25")

@@ -111,6 +111,7 @@ def outcomes():
     return runpy.run_path(str(PARALLEL / "conftest.py"))["run_all"](__file__, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_two_processes_do_so(case):
     found = outcomes()

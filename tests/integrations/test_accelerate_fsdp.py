@@ -15,6 +15,8 @@ from torch import nn
 
 import largebatch as lb
 
+pytestmark = pytest.mark.slow  # several processes, each of which imports the library first
+
 PARALLEL = Path(__file__).parents[1] / "parallel"
 GROUP, CLIP, EPOCHS = 3, 0.5, 4
 GNC = lb.GNC(alpha=1.0)

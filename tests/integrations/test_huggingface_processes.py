@@ -17,6 +17,8 @@ import torch.distributed as dist
 import largebatch as lb
 from largebatch.parallel.ddp import Replicas
 
+pytestmark = pytest.mark.slow  # several processes, each of which imports the library first
+
 PARALLEL = Path(__file__).parents[1] / "parallel"
 
 # Batches of both processes, tokens averaged over processes, what differs besides.

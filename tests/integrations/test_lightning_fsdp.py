@@ -16,6 +16,8 @@ from torch import nn
 
 import largebatch as lb
 
+pytestmark = pytest.mark.slow  # several processes, each of which imports the library first
+
 PARALLEL = Path(__file__).parents[1] / "parallel"
 GNC = lb.GNC(alpha=3.0)
 MICRO = 8  # micro-batches of a process, in groups of 2

@@ -18,6 +18,8 @@ from torch.utils.data import DataLoader
 
 import largebatch as lb
 
+pytestmark = pytest.mark.slow  # several processes, each of which imports the library first
+
 GNC = lb.GNC(alpha=1.0)
 MICRO = 7  # micro-batches of a process: groups of 2, 2, 2 and 1
 SECONDS = 300

@@ -11,6 +11,8 @@ from torch import nn
 import largebatch as lb
 from largebatch.parallel.waiting import WaitedInVain
 
+pytestmark = pytest.mark.slow  # what few loops do
+
 GNC = lb.GNC(alpha=1.0)
 TOTAL = 4  # workers, over all processes
 

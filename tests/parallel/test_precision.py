@@ -219,9 +219,7 @@ ALL = {
     for way in WAYS
     for name, case in EVERY.items()
 }
-CASES = {
-    name: ALL[name] for name in ALL if "ddp" in name or name.startswith(("weights", "scaler, "))
-}
+CASES = {name: ALL[name] for name in ALL if name.endswith("ddp")}
 SLOW = {name: ALL[name] for name in ALL if name not in CASES} | {
     f"compiled {order}, {way}": functools.partial(compiled, way, order)
     for way in WAYS
