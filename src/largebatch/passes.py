@@ -51,7 +51,8 @@ class Passes:
         self._clean = CleanWeights()
         self._statistics = RunningStatistics(model)
         self._noise = AddedNoise(settings)
-        self._start_anew()
+        self.ran = 0
+        self._gathering = Gathering(settings)
         self._sight = Sight(settings, 0, [], self._gathering, None, None)
         self._model = model
         self._trained: list[Tensor] = []  # those owned, then those that no optimizer given holds
@@ -60,6 +61,7 @@ class Passes:
         """No pass of the step has run."""
         self.ran = 0
         self._gathering = Gathering(self._settings)
+        self._sight.close()
 
     @property
     def order(self) -> Order:
@@ -170,7 +172,6 @@ class Passes:
             log.info(what, self._settings.count, count, self.memory.kind)
         # Freed at once; the next step makes room for the new ones.
         self.memory = None
-        self._sight.close()
         self._settings.count = count
 
     def resume(self, step: int, memory: Memory | None, shown: list[Tensor] | None) -> None:

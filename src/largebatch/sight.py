@@ -123,8 +123,8 @@ class Sight:
         return [None if row[0] is None else torch.stack(row) for row in rows]
 
     def close(self) -> None:
-        """Nobody looks any more: let go of what is remembered."""
-        self._memory = None
+        """Nobody looks any more: let go of what is remembered, and of what passes have found."""
+        self._memory, self._gathering = None, Gathering(self._settings)
 
     def _measure(self, offsets: Sequence[Tensor | None]) -> None:
         self.offset_to_weight_norm = relative_norm(offsets, self.weights, self._point.layouts)
