@@ -86,8 +86,10 @@ def cases(kind: str, rows: dict[str, Row], counts, seen=("cut", "copied")) -> di
 
 
 EVERY = {
-    **cases("replicas", every(WHOLE), [1, 2], ["copied"]),
-    **cases("shards", every(WHOLE), [4]),
+    **cases("replicas", every(WHOLE), [2], ["copied"]),
+    **cases("replicas", every(["SGD"]), [1], ["copied"]),
+    **cases("shards", every(WHOLE), [4], ["cut"]),
+    **cases("shards", every(["SGD"]), [4], ["copied"]),
     **cases("replicas", FURTHER, [2], ["cut"]),
     **cases("shards", FURTHER, [4], ["cut"]),
     "eigen-refused-shards": functools.partial(refuse_exact, "shards"),
