@@ -17,8 +17,8 @@ from torch.func import functional_call, grad_and_value, vmap
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from .batching.shard import split_batch
-from .checks import check_at_once
-from .losses import one_number
+from .checks import check_at_once, check_inner
+from .losses import backward, one_number
 from .passes import Passes
 from .settings import Settings
 
@@ -40,15 +40,24 @@ class AtOnce:
         self._seen: object = None  # with which parameters, and in which mode, it was tried
         self._reached: list[bool] = []
 
-    def losses(self, fn: Callable[..., Tensor], batch: tuple[Any, ...], size: int) -> list[Tensor]:
+    def losses(
+        self,
+        fn: Callable[..., Tensor],
+        batch: tuple[Any, ...],
+        inner: tuple[Any, ...] | None,
+        size: int,
+    ) -> list[Tensor]:
         """Every worker's loss, detached and not scaled; the gradients are with the passes then.
 
         Args:
             fn: as for ``Workers.backward``.
             batch: as for ``Workers.backward``.
+            inner: refused, since methods of two passes are.
             size: how many workers run at once.
         """
         settings, passes = self._settings, self._passes
+        passes.forget()
+        check_inner(settings.perturb, False, inner)
         check_at_once(self._model, settings.perturb, passes.step, settings.processes.places)
         pieces = list(split_batch(batch, settings.count))
         found, start = [], 0
@@ -66,11 +75,10 @@ class AtOnce:
     def _first(self, fn: Callable[..., Tensor], piece: tuple[Any, ...]) -> Tensor:
         settings, passes = self._settings, self._passes
         with passes.enter(settings.share(None), None):
-            loss = one_number(fn(*piece))
-            (loss * settings.loss_scale()).backward()  # type: ignore[no-untyped-call]
+            loss = backward(fn, piece, settings.scaler)
             self._reached = [p.grad is not None for p in passes.trained]
         self._seen = self._kind()
-        return loss.detach().reshape(1)
+        return loss
 
     def _several(
         self, fn: Callable[..., Tensor], pieces: Sequence[tuple[Any, ...]], first: int
@@ -80,15 +88,13 @@ class AtOnce:
         with self._passes.enter_several(first, len(pieces), weight) as group:
             names = self._names(group.parameters)
             chosen = [j for j, reached in enumerate(self._reached) if reached]
-            mapped = _Mapped(self._model, fn, [names[j] for j in chosen], self._scale())
+            scale = self._settings.loss_scale()
+            mapped = _Mapped(self._model, fn, [names[j] for j in chosen], scale)
             gradients, losses = mapped([group.weights[j] for j in chosen], pieces)
             group.gradients = [None] * len(names)
             for j, gradient in zip(chosen, gradients, strict=True):
                 group.gradients[j] = gradient
         return losses
-
-    def _scale(self) -> float | Tensor:
-        return self._settings.loss_scale()
 
     def _names(self, parameters: Sequence[Tensor]) -> list[str]:
         known = {id(p): name for name, p in self._model.named_parameters()}
@@ -109,7 +115,7 @@ class _Loss(nn.Module):
         self._fn = fn
 
     def forward(self, *batch: Any) -> Tensor:
-        return one_number(self._fn(*batch)).reshape(())
+        return one_number(self._fn(*batch))
 
 
 class _Mapped:
@@ -133,10 +139,9 @@ class _Mapped:
         leaves = [tree_flatten(piece) for piece in pieces]
         self._form = leaves[0][1]
         columns = list(zip(*(each for each, _ in leaves), strict=True))
-        given = [
-            torch.stack(c) if isinstance(c[0], Tensor) and c[0].ndim else c[0] for c in columns
-        ]
         along = [0 if isinstance(c[0], Tensor) and c[0].ndim else None for c in columns]
+        pairs = zip(columns, along, strict=True)
+        given = [c[0] if place is None else torch.stack(c) for c, place in pairs]
         places = [0 if apart else None for _, apart in weights]
         one = grad_and_value(self._one, has_aux=True)
         mapped = vmap(one, in_dims=(tuple(places), tuple(along)), randomness="different")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +32,7 @@ __all__ = [
     "check_sharded",
     "check_size",
     "check_weight",
+    "refuse_copy",
 ]
 
 
@@ -182,6 +184,14 @@ def check_size(at_once: object) -> None:
     """Raise ValueError unless it is a whole number of workers."""
     if not isinstance(at_once, int) or isinstance(at_once, bool) or at_once < 1:
         raise ValueError(f"at_once must be a whole number of workers from 1, got {at_once!r}")
+
+
+def refuse_copy() -> NoReturn:
+    """Raise TypeError: a copy of Workers would go on changing the first one's model."""
+    raise TypeError(
+        "Workers belongs to its model and optimizer and cannot be copied or pickled: copy "
+        "those, make new Workers from them, then load_state_dict(workers.state_dict())"
+    )
 
 
 def check_between_steps(what: str, ran: int, running: bool) -> None:

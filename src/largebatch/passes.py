@@ -3,7 +3,7 @@
     for i = 1..M:  look at w + offset_i  →  g_i  →  back to w  →  the memory sees g_i
     g = mean of g_i  →  noise on g  →  p.grad
 
-:class:`largebatch.Workers` is the face of this: it shares batches out and saves the state.
+:class:`largebatch.Workers` is the face of this: it drives whole steps and saves the state.
 """
 
 from __future__ import annotations
@@ -11,17 +11,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from . import checks
 from .added_noise import AddedNoise
 from .clean import CleanWeights, RunningStatistics
 from .contracts import Listener
 from .gathering import Gathering
 from .memory import Memory
 from .mesh import placed
-from .order import Order, Worker, order_of
+from .order import Order, Worker, in_order, order_of
 from .settings import Settings
 from .sight import Several, Sight
 
@@ -39,6 +41,7 @@ class Passes:
         running: whether a worker is running.
         ran: how many passes of the step have run.
         shown: what the perturbation's refresh returned last; None before.
+        shared_out: whether the step's passes are known to be as many as its order has.
     """
 
     def __init__(self, model: nn.Module, settings: Settings) -> None:
@@ -47,6 +50,7 @@ class Passes:
         self.memory: Memory | None = None
         self.running = False
         self.shown: list[Tensor] | None = None
+        self.shared_out = False
         self._settings = settings
         self._clean = CleanWeights()
         self._statistics = RunningStatistics(model)
@@ -60,8 +64,14 @@ class Passes:
     def _start_anew(self) -> None:
         """No pass of the step has run."""
         self.ran = 0
+        self.shared_out = False
         self._gathering = Gathering(self._settings)
         self._sight.close()
+
+    def check_idle(self) -> None:
+        """Raise RuntimeError where a worker is running."""
+        if self.running:
+            raise RuntimeError("a worker is still running: leave its `with` block first")
 
     @property
     def order(self) -> Order:
@@ -78,6 +88,20 @@ class Passes:
         """Whether the step's gradients have been added up over processes: no worker may follow."""
         return self._gathering.reduced
 
+    def shared(
+        self, batch: tuple[Any, ...], inner: tuple[Any, ...] | None
+    ) -> Iterator[tuple[Any, ...]]:
+        """The batch's pieces, one for each pass of the step, which starts anew."""
+        self.check_idle()
+        self.forget()
+        perturb, order = self._settings.perturb, self.order
+        elsewhere = perturb is not None and perturb.elsewhere(self.step)
+        checks.check_inner(perturb, elsewhere, inner)
+        self.shared_out = True
+        for piece in in_order(order, batch, inner, elsewhere):
+            checks.check_same_count(order, self._settings.count)
+            yield piece
+
     @contextmanager
     def enter(self, weight: float | Tensor, last: bool | None) -> Iterator[Worker]:
         """The next worker's pass, which counts ``weight``; where it fails, it leaves no trace."""
@@ -85,8 +109,11 @@ class Passes:
             self._begin_step()
         order, gathering = self.order, self._gathering
         local, counts = order.at(self.ran)
+        final = self.ran == order.length - 1
+        if last is None and self.shared_out:
+            last = final
         worker = Worker(self._settings.number(local), counts, last)
-        ends = counts and (bool(last) or self.ran == order.length - 1)
+        ends = counts and (bool(last) or final)
         reducing = ends and self._settings.processes.reduces
         self._drop_gradients()
         with self._or_as_before():
@@ -167,6 +194,10 @@ class Passes:
 
     def recount(self, count: int) -> None:
         """Have ``count`` workers from the next step on; what is remembered starts from zero."""
+        checks.check_between_steps("count cannot change", self.ran, self.running)
+        checks.check_count(self._settings.perturb, count, self._settings.processes.ranks)
+        if count == self._settings.count:
+            return
         if self.memory is not None:
             what = "from %d to %d workers: their %s starts from zero"
             log.info(what, self._settings.count, count, self.memory.kind)

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
 
-from .checks import check_weight
+from . import checks
 from .combine import Reduction
 from .contracts import GradientNoise, Listener, Memorized, Perturbation, Refreshed
 from .memory import bytes_needed
-from .parallel import Processes
-from .rates import Owned, owned_parameters
+from .parallel import Processes, processes_of
+from .rates import Owned, check_optimizers, owned_parameters
 
-__all__ = ["Settings"]
+__all__ = ["Settings", "checked"]
 
 
 @dataclass(eq=False)
@@ -39,6 +40,12 @@ class Settings:
     def workers(self) -> int:
         """How many workers a step has, over all processes."""
         return self.processes.ranks * self.count
+
+    @property
+    def least_count(self) -> int:
+        """Fewest workers on this process that are enough for the perturbation."""
+        least = 1 if self.perturb is None else self.perturb.least_workers
+        return -(-least // self.processes.ranks)
 
     def number(self, local: int) -> int:
         """The number over all processes of a worker of this one."""
@@ -82,7 +89,7 @@ class Settings:
     def share(self, weight: float | Tensor | None) -> float | Tensor:
         """A worker's weight, checked, or what it is unless given."""
         if weight is not None:
-            check_weight(weight)
+            checks.check_weight(weight)
             return self.processes.agreed(weight)
         return 1.0 if self.reduction == "mean" else 1.0 / self.count
 
@@ -94,3 +101,27 @@ class Settings:
         groups = (group for each in self.optimizers for group in each.param_groups)
         device = next(p.device for group in groups for p in group["params"])
         return self.scaler.scale(torch.ones((), device=device)).detach()
+
+
+def checked(
+    model: nn.Module,
+    optimizer: Optimizer | Sequence[Optimizer],
+    perturb: Perturbation | None,
+    count: int,
+    gradient_noise: GradientNoise | None,
+    noise_dtype: torch.dtype | None,
+    scaler: GradScaler | None,
+    reduction: Reduction,
+) -> Settings:
+    """The settings of Workers of ``model``; what cannot work is refused by name."""
+    processes = processes_of(model)
+    optimizers = check_optimizers(optimizer)
+    checks.check_ownership(model, optimizers)
+    checks.check_arguments(
+        perturb, count, gradient_noise, noise_dtype, scaler, reduction, processes.ranks
+    )
+    checks.check_sharded(perturb, processes.pieces)
+    processes.check_step(1 if perturb is None else perturb.passes(0), count)
+    return Settings(
+        optimizers, perturb, count, gradient_noise, noise_dtype, scaler, reduction, processes
+    )

@@ -1,6 +1,6 @@
 """The step: enter a worker, capture its gradient, combine.
 
-A worker is whatever computes one g_i: one of ``count`` on this process, which run in turn.
+A worker is whatever computes one g_i: one of ``count`` on this process, in turn or several at once.
 """
 
 from __future__ import annotations
@@ -18,13 +18,11 @@ from . import checks
 from .at_once import AtOnce
 from .combine import Reduction
 from .contracts import GradientNoise, Perturbation
-from .losses import one_number
-from .order import Worker, in_order
-from .parallel import processes_of
+from .losses import backward
+from .order import Worker
 from .passes import Passes
-from .rates import check_optimizers
 from .refreshing import refresh, refreshes
-from .settings import Settings
+from .settings import checked
 from .state import pack, unpack
 
 __all__ = ["Worker", "Workers"]
@@ -41,17 +39,18 @@ class Workers:
     time; every worker starts from the step's running statistics and their mean is kept. Dropout
     draws from torch's global generator, which is not touched.
 
-    Over a DistributedDataParallel model each process runs ``count`` of a step's workers, and all
-    end with the mean over all: gradients are added up in DDP's own buckets, once a step. Every
-    process makes Workers alike, and calls :meth:`combine` and :meth:`load_state_dict` as often.
+    Over a DistributedDataParallel model, or replicas of FSDP2, each process runs ``count`` of a
+    step's workers, and all end with the mean over all: gradients are added up in DDP's own buckets,
+    or group by group as FSDP2 hands them out, once a step. Shards without replicas run each worker
+    together. Every process makes Workers alike, and calls their methods as often.
 
     Memory: ``count`` x parameters x noise dtype for methods that remember (``bytes_needed``),
     one copy of the perturbed parameters, and one further gradient while a worker runs. Where
     parameters come or go (unfreezing), what is remembered starts from zero for all of them.
 
     Args:
-        model: the module in training, or the DistributedDataParallel around it; changed in place,
-            never wrapped.
+        model: the module in training, the DistributedDataParallel around it, or the module that
+            fully_shard was applied to; changed in place, never wrapped.
         optimizer: one that steps the model's parameters, or a sequence of them. Of the
             parameters that require a gradient only those that they hold are perturbed; the
             model's others are combined all the same.
@@ -69,7 +68,7 @@ class Workers:
     Raises:
         TypeError: a model, optimizer or argument of a kind that cannot work, by name.
         ValueError: a count below 1, or too small for the perturbation; an optimizer that holds
-            none of the model's parameters; a DDP model that other Workers have.
+            none of the model's parameters; a model of several processes that has Workers.
 
     Example:
         >>> import largebatch as lb
@@ -97,47 +96,31 @@ class Workers:
         reduction: Reduction = "mean",
     ) -> None:
         """Check everything; allocate nothing that grows with ``count`` before the first step."""
-        processes = processes_of(model)
-        optimizers = check_optimizers(optimizer)
-        checks.check_ownership(model, optimizers)
-        checks.check_arguments(
-            perturb, count, gradient_noise, noise_dtype, scaler, reduction, processes.ranks
-        )
-        checks.check_sharded(perturb, processes.pieces)
-        processes.check_step(1 if perturb is None else perturb.passes(0), count)
         self.model = model
-        self._settings = Settings(
-            optimizers, perturb, count, gradient_noise, noise_dtype, scaler, reduction, processes
+        self._settings = checked(
+            model, optimizer, perturb, count, gradient_noise, noise_dtype, scaler, reduction
         )
         self._passes = Passes(model, self._settings)
         self._at_once = AtOnce(model, self._settings, self._passes)
-        self._shared_out = False  # whether the step's passes are known to be all that shards gave
 
     @property
     def count(self) -> int:
         """Workers on this process; may be set between steps, as a growing batch wants it.
 
         What is remembered of the workers then starts from zero, as in a first step. With
-        :meth:`load_state_dict`, set it first.
-
-        Raises:
-            ValueError: below 1, or too small for the perturbation.
-            RuntimeError: in the middle of a step.
+        :meth:`load_state_dict`, set it first. ValueError where it is too small for the
+        perturbation, RuntimeError in the middle of a step.
         """
         return self._settings.count
 
     @count.setter
     def count(self, count: int) -> None:
-        checks.check_between_steps("count cannot change", self._passes.ran, self._passes.running)
-        checks.check_count(self.perturb, count, self._settings.processes.ranks)
-        if count != self.count:
-            self._passes.recount(count)
+        self._passes.recount(count)
 
     @property
     def least_count(self) -> int:
         """Fewest workers on this process that are enough for the perturbation."""
-        least = 1 if self.perturb is None else self.perturb.least_workers
-        return -(-least // self._settings.processes.ranks)
+        return self._settings.least_count
 
     @property
     def perturb(self) -> Perturbation | None:
@@ -161,10 +144,7 @@ class Workers:
 
     def __reduce__(self) -> NoReturn:
         """Raise TypeError: a copy would go on changing this one's model."""
-        raise TypeError(
-            "Workers belongs to its model and optimizer and cannot be copied or pickled: copy "
-            "those, make new Workers from them, then load_state_dict(workers.state_dict())"
-        )
+        checks.refuse_copy()
 
     @contextmanager
     def next(
@@ -184,17 +164,11 @@ class Workers:
             RuntimeError: all ``count`` workers have run; one is running; no gradient was left.
             TypeError, ValueError: a sparse gradient; a ``weight`` not above 0, or not 0-dim.
         """
-        self._check_idle()
+        self._passes.check_idle()
         checks.check_room(self._passes.order, self._passes.ran, self._passes.reduced)
         share = self._settings.share(weight)
-        if last is None and self._shared_out:
-            last = self._passes.ran == self._passes.order.length - 1
         with self._settings.processes.waiting(), self._passes.enter(share, last) as worker:
             yield worker
-
-    def _check_idle(self) -> None:
-        if self._passes.running:
-            raise RuntimeError("a worker is still running: leave its `with` block first")
 
     def combine(self) -> None:
         """Leave the mean over the step's workers in ``p.grad``, with noise that joins gradients.
@@ -207,24 +181,20 @@ class Workers:
             RuntimeError: no worker has run since the last call, or one is still running; processes
                 disagree on the step or the count, or one waits for the others in vain.
         """
-        self._check_idle()
+        self._passes.check_idle()
         alone = self._settings.processes.ranks == 1
         checks.check_complete(self._passes.order, self._passes.ran, alone=alone)
         with self._settings.processes.waiting():
             self._passes.combine()
-        self._shared_out = False
 
     def forget(self) -> None:
         """Start the step anew: the workers that ran since the last :meth:`combine` do not count.
 
         What was remembered of workers starts from zero, since those that ran have overwritten it.
-
-        Raises:
-            RuntimeError: a worker is running.
+        RuntimeError where a worker is running.
         """
-        self._check_idle()
+        self._passes.check_idle()
         self._passes.forget()
-        self._shared_out = False
 
     def shards(
         self, *batch: Any, inner: tuple[Any, ...] | None = None
@@ -232,8 +202,7 @@ class Workers:
         """Share a batch out in equal pieces, one for each pass that :meth:`next` will open.
 
         Where each worker looks before it runs, there are two passes a worker; a loop's text stays
-        the same. Workers that ran without a ``combine`` since are forgotten, and what they
-        remembered.
+        the same. Workers that ran without a ``combine`` since are forgotten.
 
         Args:
             batch: tensors with the example in dimension 0, or tuples, lists, mappings of them.
@@ -246,15 +215,7 @@ class Workers:
             TypeError: something that is no tensor, an array or a list, holds one for each example.
             RuntimeError: a worker is running.
         """
-        self._check_idle()
-        self._passes.forget()
-        elsewhere = self.perturb is not None and self.perturb.elsewhere(self.step)
-        checks.check_inner(self.perturb, elsewhere, inner)
-        order = self._passes.order
-        self._shared_out = True
-        for piece in in_order(order, batch, inner, elsewhere):
-            checks.check_same_count(order, self.count)
-            yield piece
+        return self._passes.shared(batch, inner)
 
     def backward(
         self,
@@ -282,15 +243,17 @@ class Workers:
             TypeError: ``at_once`` over several processes, with a method of two passes, with batch
                 norm in training mode or a compiled model.
         """
-        self._check_idle()
+        self._passes.check_idle()
         checks.check_size(at_once)
         try:
             if at_once > 1:
-                self._passes.forget()
-                checks.check_inner(self.perturb, False, inner)
-                losses = self._at_once.losses(fn, batch, at_once)
+                losses = self._at_once.losses(fn, batch, inner, at_once)
             else:
-                losses = list(self._one_by_one(fn, batch, inner))
+                losses = [
+                    loss
+                    for shard in self.shards(*batch, inner=inner)
+                    if (loss := self._one(fn, shard)) is not None
+                ]
         except BaseException:
             # Between steps again: a batch that did not fit may be tried with another count.
             self._passes.forget()
@@ -299,16 +262,10 @@ class Workers:
         total = torch.cat(losses).sum()
         return total / self.count if self._settings.reduction == "mean" else total
 
-    def _one_by_one(
-        self, fn: Callable[..., Tensor], batch: tuple[Any, ...], inner: tuple[Any, ...] | None
-    ) -> Iterator[Tensor]:
-        scaler = self._settings.scaler
-        for shard in self.shards(*batch, inner=inner):
-            with self.next() as worker:
-                loss = one_number(fn(*shard))
-                (loss if scaler is None else scaler.scale(loss)).backward()  # type: ignore[no-untyped-call]
-            if worker.counts:
-                yield loss.detach().reshape(1)
+    def _one(self, fn: Callable[..., Tensor], shard: tuple[Any, ...]) -> Tensor | None:
+        with self.next() as worker:
+            loss = backward(fn, shard, self._settings.scaler)
+        return loss if worker.counts else None
 
     @property
     def refreshes(self) -> bool:
@@ -318,9 +275,8 @@ class Workers:
     def refresh(self, fn: Callable[..., Tensor], *batch: Any) -> None:
         """Show the loss at the clean weights to what needs more of it than its gradient.
 
-        An optimizer with a Hessian diagonal takes it anew, a perturbation along eigenvectors those;
-        where nothing needs it, nothing happens. Weights, ``p.grad`` and running statistics stay
-        as they are.
+        An optimizer with a Hessian diagonal takes it anew, a perturbation along eigenvectors those.
+        Weights, ``p.grad`` and running statistics stay as they are.
 
         Args:
             fn: called as ``fn(*batch)``, perhaps several times; returns the mean loss.
@@ -329,7 +285,7 @@ class Workers:
         Raises:
             RuntimeError: a worker is running.
         """
-        self._check_idle()
+        self._passes.check_idle()
         refresh(self.model, self._settings, self._passes, fn, batch)
 
     def state_dict(self) -> dict[str, Any]:
@@ -350,6 +306,5 @@ class Workers:
             ValueError: a state of another format, or slots that do not fit the parameters.
             RuntimeError: a worker is running.
         """
-        self._check_idle()
+        self._passes.check_idle()
         self._passes.resume(*unpack(state, self._settings))
-        self._shared_out = False

@@ -15,7 +15,7 @@ from torch.distributed import GradBucket  # type: ignore[attr-defined]
 from torch.futures import Future
 from torch.nn.parallel import DistributedDataParallel
 
-from .processes import Join, Piece
+from .processes import SECOND, Join, Piece
 from .waiting import WaitedInVain, explained
 
 __all__ = ["BucketHook", "hook_of"]
@@ -126,10 +126,7 @@ class BucketHook:
 
     def _check_once(self) -> None:
         if self._all_came:
-            raise RuntimeError(
-                "a second backward pass in one worker's `with` block, whose gradients have been "
-                "reduced: add the losses up, and call backward() once"
-            )
+            raise RuntimeError(SECOND)
 
 
 def _views(buffer: Tensor, parameters: list[Tensor]) -> list[Tensor]:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..mesh import local, placed
-from .processes import Join, Piece
+from .processes import SECOND, Join, Piece
 from .waiting import explained
 
 __all__ = ["HandedOut", "Message"]
@@ -93,10 +93,7 @@ class HandedOut:
 
     def _again(self) -> None:
         if self._join is not None:
-            raise RuntimeError(
-                "a second backward pass in one worker's `with` block, whose gradients have been "
-                "reduced: add the losses up, and call backward() once"
-            )
+            raise RuntimeError(SECOND)
         self.messages, self._run, self._came = [], [], set()
 
     @torch.no_grad()

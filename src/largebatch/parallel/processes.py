@@ -17,7 +17,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-__all__ = ["Join", "OneProcess", "Piece", "Processes"]
+__all__ = ["SECOND", "Join", "OneProcess", "Piece", "Processes"]
+
+# Said wherever gradients are added up while the backward pass runs.
+SECOND = (
+    "a second backward pass in one worker's `with` block, whose gradients have been reduced: add "
+    "the losses up, and call backward() once"
+)
 
 
 @dataclass(frozen=True, eq=False)
