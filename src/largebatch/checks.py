@@ -18,6 +18,7 @@ from .order import Order
 
 __all__ = [
     "check_arguments",
+    "check_at",
     "check_at_once",
     "check_between_steps",
     "check_complete",
@@ -184,6 +185,18 @@ def check_size(at_once: object) -> None:
     """Raise ValueError unless it is a whole number of workers."""
     if not isinstance(at_once, int) or isinstance(at_once, bool) or at_once < 1:
         raise ValueError(f"at_once must be a whole number of workers from 1, got {at_once!r}")
+
+
+def check_at(perturb: Perturbation | None, step: int, worker: int, count: int) -> None:
+    """Raise ValueError where no offset of that worker is known before its pass."""
+    if not 0 <= worker < count:
+        raise ValueError(
+            f"at() takes a worker of this process, from 0 to {count - 1}: got {worker}"
+        )
+    if perturb is not None and perturb.passes(step) == 2:
+        raise ValueError(
+            f"at() needs a method of one pass, but {perturb} looks before it knows where to run"
+        )
 
 
 def refuse_copy() -> NoReturn:

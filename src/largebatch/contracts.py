@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from .layout import Layout
+from .listening import Listener, ListenerOfSeveral, Pooled, Told
 
 __all__ = [
     "GradientNoise",
@@ -28,6 +29,7 @@ __all__ = [
     "RateKind",
     "Refreshed",
     "Scope",
+    "Told",
 ]
 
 RateKind = Literal["global", "layer"]
@@ -201,68 +203,6 @@ class Perturbation(ABC):
     def least_workers(self) -> int:
         """Fewest workers, over all processes, with which the method does anything."""
         return 1
-
-
-@runtime_checkable
-class Listener(Protocol):
-    """Sees each worker's own gradient as it arrives, and then the combined one.
-
-    An optimizer given to :class:`~largebatch.Workers` that has these methods is told.
-    """
-
-    def saw(
-        self,
-        worker: int,
-        parameters: Sequence[Tensor],
-        gradients: Sequence[Tensor | None],
-        *,
-        factor: float | Tensor,
-        weight: float | Tensor,
-    ) -> None:
-        """A piece of local worker ``worker``'s gradient; None stands for zero.
-
-        ``factor`` times the tensors is the worker's g_i (it undoes loss scale and reduction).
-        The tensors are overwritten right after.
-        """
-
-    def combined(self, gradients: Sequence[Tensor | None], *, factor: float | Tensor) -> None:
-        """The mean over all workers; ``factor`` undoes the loss scale."""
-
-    def forget(self) -> None:
-        """The workers seen since the last ``combined`` do not count: their step starts anew."""
-
-
-@runtime_checkable
-class ListenerOfSeveral(Protocol):
-    """A listener that takes several workers' gradients faster together than one by one."""
-
-    def saw_several(
-        self,
-        first: int,
-        parameters: Sequence[Tensor],
-        gradients: Sequence[Tensor | None],
-        *,
-        factor: float | Tensor,
-        weight: float | Tensor,
-    ) -> None:
-        """As :meth:`Listener.saw`, of the workers from ``first`` on, a row for each.
-
-        ``weight`` is that of each.
-        """
-
-
-@runtime_checkable
-class Pooled(Protocol):
-    """A listener that wants numbers of its own added up over processes.
-
-    Where there are several, :class:`~largebatch.Workers` asks before ``combined``.
-    """
-
-    def pooled(self) -> Sequence[Tensor]:
-        """What is to be replaced by its sum over processes, in place.
-
-        Of the same number, shapes and dtypes on every process, whatever its workers have shown.
-        """
 
 
 @runtime_checkable

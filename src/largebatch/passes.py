@@ -15,11 +15,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from . import checks
 from .added_noise import AddedNoise
 from .clean import CleanWeights, RunningStatistics
-from .contracts import Listener
+from .contracts import Listener, Told
 from .gathering import Gathering
 from .memory import Memory
 from .mesh import placed
@@ -132,6 +133,27 @@ class Passes:
         self.ran += 1
 
     @contextmanager
+    def at(self, local: int) -> Iterator[None]:
+        """The weights at which local worker ``local`` will look in the step that comes next."""
+        settings = self._settings
+        checks.check_at(settings.perturb, self.step, local, settings.count)
+        checks.check_between_steps("at()", self.ran, self.running)
+        owned = settings.owned()
+        weights = [p for p, _, _ in owned]
+        known = self.memory is not None and self.memory.fits(settings.remembers(self.step), weights)
+        memory = self.memory if known else None
+        # One of its own, so that what the step's keeps once for all of its workers stays its own.
+        gathering = Gathering(settings, self.step, weights, len(weights))
+        sight = Sight(settings, self.step, owned, gathering, memory, self.shown)
+        worker = Worker(settings.number(local))
+        torch.clear_autocast_cache()
+        try:
+            with self._clean.moved(sight.weights, sight.offsets(worker, local)):
+                yield
+        finally:
+            torch.clear_autocast_cache()
+
+    @contextmanager
     def enter_several(self, first: int, size: int, weight: float | Tensor) -> Iterator[Several]:
         """The passes of ``size`` workers from number ``first`` on, each of which counts ``weight``.
 
@@ -192,6 +214,18 @@ class Passes:
         for listener in self._listeners():
             listener.forget()
 
+    def listen(self, listener: Listener) -> RemovableHandle:
+        """Have ``listener`` hear of the steps to come, until the handle is removed."""
+        checks.check_between_steps("listen()", self.ran, self.running)
+        if not isinstance(listener, Listener):
+            raise TypeError(
+                f"listen() takes a listener such as largebatch.NoiseScale(), got {listener!r}: "
+                "your own has the methods of largebatch.contracts.Listener"
+            )
+        handle = RemovableHandle(self._settings.heard_by)
+        self._settings.heard_by[handle.id] = listener
+        return handle
+
     def recount(self, count: int) -> None:
         """Have ``count`` workers from the next step on; what is remembered starts from zero."""
         checks.check_between_steps("count cannot change", self.ran, self.running)
@@ -220,12 +254,23 @@ class Passes:
         self._settings.processes.check_step(order.passes, order.count)
         self._statistics.begin_step()
         self._keep_memory([p for p, _, _ in self._owned])
+        listeners = self._listeners()
+        self._introduce(listeners)
         self._gathering = Gathering(
-            self._settings, self.step, self._trained, len(self._owned), self._listeners()
+            self._settings, self.step, self._trained, len(self._owned), listeners
         )
         self._sight = Sight(
             self._settings, self.step, self._owned, self._gathering, self.memory, self.shown
         )
+
+    def _introduce(self, listeners: list[Listener]) -> None:
+        told = [each for each in listeners if isinstance(each, Told)]
+        if told:
+            known = {id(p): name for name, p in self._model.named_parameters()}
+            owned = [p for p, _, _ in self._owned]
+            names = [known.get(id(p), f"parameter {j}") for j, p in enumerate(owned)]
+            for each in told:
+                each.starts(self.step, names, owned)
 
     def _keep_trained(self, owned: list[Tensor]) -> None:
         known = {id(p) for p in owned}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +36,7 @@ class Settings:
     scaler: GradScaler | None
     reduction: Reduction
     processes: Processes
+    heard_by: dict[int, Listener] = field(default_factory=OrderedDict)
 
     @property
     def workers(self) -> int:
@@ -79,8 +81,11 @@ class Settings:
         return bytes_needed(self.parameters(), self.count, self.noise_dtype)
 
     def listeners(self) -> list[Listener]:
-        """The optimizers that want to be told of each worker's gradient."""
-        return [each for each in self.optimizers if isinstance(each, Listener)]
+        """The optimizers that want to be told of each worker's gradient, and who else listens."""
+        return [
+            *(each for each in self.optimizers if isinstance(each, Listener)),
+            *self.heard_by.values(),
+        ]
 
     def refreshed(self) -> list[Refreshed]:
         """The optimizers that need the loss beyond its gradient."""

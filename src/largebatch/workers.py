@@ -6,18 +6,19 @@ A worker is whatever computes one g_i: one of ``count`` on this process, in turn
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
 
 from . import checks
 from .at_once import AtOnce
 from .combine import Reduction
-from .contracts import GradientNoise, Perturbation
+from .contracts import GradientNoise, Listener, Perturbation
 from .losses import backward
 from .order import Worker
 from .passes import Passes
@@ -44,9 +45,9 @@ class Workers:
     or group by group as FSDP2 hands them out, once a step. Shards without replicas run each worker
     together. Every process makes Workers alike, and calls their methods as often.
 
-    Memory: ``count`` x parameters x noise dtype for methods that remember (``bytes_needed``),
-    one copy of the perturbed parameters, and one further gradient while a worker runs. Where
-    parameters come or go (unfreezing), what is remembered starts from zero for all of them.
+    Memory: ``count`` x parameters x noise dtype for methods that remember (``bytes_needed``), one
+    copy of the perturbed parameters, and one further gradient while a worker runs. Where
+    parameters come or go (unfreezing), what is remembered starts from zero.
 
     Args:
         model: the module in training, the DistributedDataParallel around it, or the module that
@@ -107,9 +108,8 @@ class Workers:
     def count(self) -> int:
         """Workers on this process; may be set between steps, as a growing batch wants it.
 
-        What is remembered of the workers then starts from zero, as in a first step. With
-        :meth:`load_state_dict`, set it first. ValueError where it is too small for the
-        perturbation, RuntimeError in the middle of a step.
+        What is remembered of them then starts from zero. With :meth:`load_state_dict`, set it
+        first. ValueError where too small for the perturbation, RuntimeError within a step.
         """
         return self._settings.count
 
@@ -139,7 +139,7 @@ class Workers:
 
     @property
     def bytes_needed(self) -> int:
-        """Bytes that the present step's memory of the local workers takes; a Switch's may grow."""
+        """Bytes that the present step's memory of the local workers takes."""
         return self._settings.bytes_needed(self.step)
 
     def __reduce__(self) -> NoReturn:
@@ -174,12 +174,11 @@ class Workers:
         """Leave the mean over the step's workers in ``p.grad``, with noise that joins gradients.
 
         Where fewer than ``count`` workers ran, those are averaged and the others' noise is zero;
-        of several processes some may have run none. Where it fails, the step is forgotten: run its
-        workers anew, their noise starts from zero.
+        of several processes some may have run none. Where it fails, the step is forgotten.
 
         Raises:
-            RuntimeError: no worker has run since the last call, or one is still running; processes
-                disagree on the step or the count, or one waits for the others in vain.
+            RuntimeError: no worker has run since the last call, or one still runs; processes
+                disagree on the step or the count, or one waits in vain.
         """
         self._passes.check_idle()
         alone = self._settings.processes.ranks == 1
@@ -187,11 +186,26 @@ class Workers:
         with self._settings.processes.waiting():
             self._passes.combine()
 
+    def listen(self, listener: Listener) -> RemovableHandle:
+        """Have ``listener``, such as a probe, hear each worker's gradient from the next step on.
+
+        Over several processes all call this alike; ``handle.remove()`` ends it. TypeError for what
+        is no :class:`~largebatch.contracts.Listener`, RuntimeError in the middle of a step.
+        """
+        return self._passes.listen(listener)
+
+    def at(self, worker: int) -> AbstractContextManager[None]:
+        """Within, the weights at which local worker ``worker`` will look in the next step.
+
+        No pass is counted. ValueError for a worker that is not there or a step of two passes,
+        whose offsets are not known yet; RuntimeError in the middle of a step.
+        """
+        return self._passes.at(worker)
+
     def forget(self) -> None:
         """Start the step anew: the workers that ran since the last :meth:`combine` do not count.
 
-        What was remembered of workers starts from zero, since those that ran have overwritten it.
-        RuntimeError where a worker is running.
+        Nor does what was remembered, which they have overwritten. RuntimeError within a worker.
         """
         self._passes.check_idle()
         self._passes.forget()
@@ -201,8 +215,8 @@ class Workers:
     ) -> Iterator[tuple[Any, ...]]:
         """Share a batch out in equal pieces, one for each pass that :meth:`next` will open.
 
-        Where each worker looks before it runs, there are two passes a worker; a loop's text stays
-        the same. Workers that ran without a ``combine`` since are forgotten.
+        Where each worker looks before it runs, there are two passes a worker. Workers that ran
+        without a ``combine`` since are forgotten.
 
         Args:
             batch: tensors with the example in dimension 0, or tuples, lists, mappings of them.
@@ -231,8 +245,8 @@ class Workers:
                 over the piece (reduction "mean") or its share of the sum (reduction "sum").
             batch: as for :meth:`shards`.
             inner: as for :meth:`shards`.
-            at_once: how many workers run as one pass, mapped over by ``torch.func.vmap``: for many
-                small passes. It holds so many copies of weights, gradients and activations.
+            at_once: how many workers run as one pass, mapped over by ``torch.func.vmap``, which
+                holds so many copies of weights, gradients and activations.
 
         Returns:
             The loss of this process's batch, 0-dim, detached and not scaled, at workers' weights.
@@ -276,14 +290,11 @@ class Workers:
         """Show the loss at the clean weights to what needs more of it than its gradient.
 
         An optimizer with a Hessian diagonal takes it anew, a perturbation along eigenvectors those.
-        Weights, ``p.grad`` and running statistics stay as they are.
+        Weights, ``p.grad`` and running statistics stay as they are. RuntimeError within a worker.
 
         Args:
             fn: called as ``fn(*batch)``, perhaps several times; returns the mean loss.
             batch: what fn is called with.
-
-        Raises:
-            RuntimeError: a worker is running.
         """
         self._passes.check_idle()
         refresh(self.model, self._settings, self._passes, fn, batch)
@@ -291,8 +302,7 @@ class Workers:
     def state_dict(self) -> dict[str, Any]:
         """The step and what is remembered of this process's workers; tensors and numbers only.
 
-        Raises:
-            RuntimeError: in the middle of a step.
+        RuntimeError in the middle of a step.
         """
         checks.check_between_steps("state_dict()", self._passes.ran, self._passes.running)
         return pack(self.step, self._settings, self._passes.memory, self._passes.shown)
@@ -300,11 +310,8 @@ class Workers:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from :meth:`state_dict`; with other workers the noise starts from zero.
 
-        Each process loads its own state, and all must call this.
-
-        Raises:
-            ValueError: a state of another format, or slots that do not fit the parameters.
-            RuntimeError: a worker is running.
+        Each process loads its own state, and all must call this. ValueError for a state of another
+        format, or slots that do not fit the parameters; RuntimeError within a worker.
         """
         self._passes.check_idle()
         self._passes.resume(*unpack(state, self._settings))
