@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
-__all__ = ["Listener", "ListenerOfSeveral", "Pooled", "Told"]
+__all__ = ["Listener", "ListenerOfSeveral", "Numbered", "Pooled", "Told", "check_listener"]
 
 
 @runtime_checkable
@@ -73,6 +73,18 @@ class Told(Protocol):
 
 
 @runtime_checkable
+class Numbered(Protocol):
+    """A listener that wants to know which of all workers are this process's."""
+
+    @property
+    def least_workers(self) -> int:
+        """Fewest workers, over all processes, of which it can say anything."""
+
+    def numbered(self, first: int) -> None:
+        """Local worker 0 of the step that begins is number ``first`` over all processes."""
+
+
+@runtime_checkable
 class Pooled(Protocol):
     """A listener that wants numbers of its own added up over processes.
 
@@ -84,3 +96,18 @@ class Pooled(Protocol):
 
         Of the same number, shapes and dtypes on every process, whatever its workers have shown.
         """
+
+
+def check_listener(listener: object, count: int, ranks: int) -> None:
+    """Raise TypeError for what is no listener, ValueError where it needs more workers."""
+    if not isinstance(listener, Listener):
+        raise TypeError(
+            f"listen() takes a listener such as largebatch.NoiseScale(), got {listener!r}: "
+            "your own has the methods of largebatch.contracts.Listener"
+        )
+    if isinstance(listener, Numbered) and ranks * count < listener.least_workers:
+        raise ValueError(
+            f"{type(listener).__name__} needs at least {listener.least_workers} workers in all, "
+            f"got {ranks * count} (count={count}): raise count so that each batch is shared; under "
+            "DistributedDataParallel give Workers the wrapped model, not its .module"
+        )

@@ -20,8 +20,9 @@ from torch.utils.hooks import RemovableHandle
 from . import checks
 from .added_noise import AddedNoise
 from .clean import CleanWeights, RunningStatistics
-from .contracts import Listener, Told
+from .contracts import Listener, Numbered, Told
 from .gathering import Gathering
+from .listening import check_listener
 from .memory import Memory
 from .mesh import placed
 from .order import Order, Worker, in_order, order_of
@@ -217,11 +218,7 @@ class Passes:
     def listen(self, listener: Listener) -> RemovableHandle:
         """Have ``listener`` hear of the steps to come, until the handle is removed."""
         checks.check_between_steps("listen()", self.ran, self.running)
-        if not isinstance(listener, Listener):
-            raise TypeError(
-                f"listen() takes a listener such as largebatch.NoiseScale(), got {listener!r}: "
-                "your own has the methods of largebatch.contracts.Listener"
-            )
+        check_listener(listener, self._settings.count, self._settings.processes.ranks)
         handle = RemovableHandle(self._settings.heard_by)
         self._settings.heard_by[handle.id] = listener
         return handle
@@ -264,6 +261,9 @@ class Passes:
         )
 
     def _introduce(self, listeners: list[Listener]) -> None:
+        for listener in listeners:
+            if isinstance(listener, Numbered):
+                listener.numbered(self._settings.number(0))
         told = [each for each in listeners if isinstance(each, Told)]
         if told:
             known = {id(p): name for name, p in self._model.named_parameters()}

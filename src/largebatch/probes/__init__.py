@@ -13,11 +13,14 @@ Weights, gradients, buffers, modes and random state are after it what they were 
 
 from .cosine import GradientCosine, cosine_between, gradient_cosine
 from .gradients import LossFn, gradient
+from .noise_scale import NoiseScale, NoiseScaleResult
 from .untouched import untouched
 
 __all__ = [
     "GradientCosine",
     "LossFn",
+    "NoiseScale",
+    "NoiseScaleResult",
     "cosine_between",
     "gradient",
     "gradient_cosine",
