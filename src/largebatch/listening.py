@@ -8,9 +8,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
-from torch import Tensor
+from torch import Tensor, nn
 
-__all__ = ["Listener", "ListenerOfSeveral", "Numbered", "Pooled", "Told", "check_listener"]
+__all__ = [
+    "Listener",
+    "ListenerOfSeveral",
+    "Numbered",
+    "Pooled",
+    "Told",
+    "check_listener",
+    "introduce",
+]
 
 
 @runtime_checkable
@@ -111,3 +119,25 @@ def check_listener(listener: object, count: int, ranks: int) -> None:
             f"got {ranks * count} (count={count}): raise count so that each batch is shared; under "
             "DistributedDataParallel give Workers the wrapped model, not its .module"
         )
+
+
+def introduce(
+    listeners: Sequence[Listener],
+    first: int,
+    step: int,
+    model: nn.Module,
+    parameters: Sequence[Tensor],
+) -> None:
+    """Tell listeners that step ``step`` begins, what they will hear of, and of which workers."""
+    for each in listeners:
+        if isinstance(each, Numbered):
+            each.numbered(first)
+    told = [each for each in listeners if isinstance(each, Told)]
+    if not told:
+        return
+    if isinstance(model, nn.parallel.DistributedDataParallel):
+        model = model.module  # names are those of one process
+    known = {id(p): name for name, p in model.named_parameters()}
+    names = [known.get(id(p), f"parameter {j}") for j, p in enumerate(parameters)]
+    for one in told:
+        one.starts(step, names, parameters)

@@ -111,6 +111,18 @@ def test_matrices_alone_are_spectral_and_a_missing_gradient_is_zero():
     assert len({each.sign_noise_scale for each in found}) == 3
 
 
+def test_what_gradients_are_scaled_by_does_not_show():
+    torch.manual_seed(0)
+    workers = [[torch.randn(4, 6) + 3] for _ in range(4)]
+    found = []
+    for factor in (1.0, 2.0**-10):
+        probe = lb.NoiseScale(geometry=KINDS)
+        feed(probe, [[g / factor for g in each] for each in workers], factor=factor)
+        found.append(probe.result())
+    assert found[0].sign_noise_scale == pytest.approx(found[1].sign_noise_scale, rel=1e-5)
+    assert found[0].spectral_noise_scale == pytest.approx(found[1].spectral_noise_scale, rel=1e-5)
+
+
 def test_a_half_without_workers_does_not_count():
     # Of a short group over processes: workers 0 and 2 of 0 ... 3.
     torch.manual_seed(0)

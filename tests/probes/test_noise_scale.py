@@ -126,13 +126,20 @@ def listening(count, examples=1.0, **options):
     return model, optimizer, workers, probe
 
 
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
 @pytest.mark.parametrize("at_once", [1, 2])
-def test_of_the_workers_of_a_step(at_once):
-    model, _, workers, probe = listening(4, examples=6)
+def test_of_the_workers_of_a_step(at_once, reduction):
+    # Red: of several at once, weights left out, or all taken for one.
+    share, examples = (0.25, 24) if reduction == "sum" else (1.0, 6)
+    model, _, workers, probe = listening(4, examples, reduction=reduction)
     x, y = data()
-    workers.backward(lambda x, y: nn.functional.cross_entropy(model(x), y), x, y, at_once=at_once)
+
+    def loss(x, y):
+        return nn.functional.cross_entropy(model(x), y) * share
+
+    workers.backward(loss, x, y, at_once=at_once)
     expected = own_gradients(zip(x.chunk(4), y.chunk(4), strict=True))
-    check(probe.result(), oracle(expected, [1.0] * 4, 6))
+    check(probe.result(), oracle(expected, [share] * 4, examples))
     assert probe.result().layers == [n for n, _ in model.named_parameters()]
 
 

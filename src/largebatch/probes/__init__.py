@@ -11,18 +11,35 @@ A probe is of one of three kinds:
 Weights, gradients, buffers, modes and random state are after it what they were before.
 """
 
+from .block_norms import BlockNorms, BlockNormsResult
 from .cosine import GradientCosine, cosine_between, gradient_cosine
 from .gradients import LossFn, gradient
-from .noise_scale import NoiseScale, NoiseScaleResult
+from .noise_result import NoiseScaleResult
+from .noise_scale import NoiseScale
+from .path_smoothness import (
+    PathSmoothness,
+    PathSmoothnessResult,
+    RelaxedSmoothness,
+    relaxed_smoothness,
+)
 from .untouched import untouched
+from .update_size import UpdateSize, UpdateSizeResult
 
 __all__ = [
+    "BlockNorms",
+    "BlockNormsResult",
     "GradientCosine",
     "LossFn",
     "NoiseScale",
     "NoiseScaleResult",
+    "PathSmoothness",
+    "PathSmoothnessResult",
+    "RelaxedSmoothness",
+    "UpdateSize",
+    "UpdateSizeResult",
     "cosine_between",
     "gradient",
     "gradient_cosine",
+    "relaxed_smoothness",
     "untouched",
 ]

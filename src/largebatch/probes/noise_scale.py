@@ -17,7 +17,6 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -27,38 +26,12 @@ from ..layout import layouts_of, totals
 from ..whole import check_whole
 from .averages import Averages
 from .geometry import Geometry, Kind, check_geometry
+from .noise_result import NoiseScaleResult, found
 from .squares import SquareSums, squares
 
-__all__ = ["NoiseScale", "NoiseScaleResult"]
+__all__ = ["NoiseScale"]
 
 log = logging.getLogger("largebatch")
-
-
-@dataclass(frozen=True)
-class NoiseScaleResult:
-    """Averages over the measured steps; NaN where an estimate that is divided by is not above 0.
-
-    Attributes:
-        noise_scale: tr(Sigma)/||G||^2, in examples: at such a batch noise and signal are alike.
-        gradient_squared: ||G||^2.
-        covariance_trace: tr(Sigma), of one example's gradient.
-        batch_size: B, in examples.
-        sign_noise_scale: the same for sign descent and Adam's kind; None unless asked for.
-        spectral_noise_scale: the same for Muon's kind, over matrices; None unless asked for.
-        layers: names of the parameters.
-        layer_signal_to_noise: B*||G||^2/tr(Sigma) of each, 1 where they are alike at batch B.
-        steps: how many steps were measured and counted.
-    """
-
-    noise_scale: float
-    gradient_squared: float
-    covariance_trace: float
-    batch_size: float
-    sign_noise_scale: float | None
-    spectral_noise_scale: float | None
-    layers: list[str]
-    layer_signal_to_noise: list[float]
-    steps: int
 
 
 class NoiseScale:
@@ -215,15 +188,14 @@ class NoiseScale:
         own, mean = self._whole(numbers[:-2], mean)
         variance = (own - weight * mean) / (workers - 1)  # of a gradient of weight 1
         square = mean - variance / weight
-        found = {"trace": variance * self.examples, "square": square}
-        found |= {"batch": weight * self.examples, "workers": workers}
+        here = {"trace": variance * self.examples, "square": square}
+        here |= {"batch": weight * self.examples, "workers": workers}
         if self._geometry is not None:
             given = self._parameters, gradients, factor, weight, workers, self.examples
-            found |= self._geometry.estimates(*given)
-        # Of a short group a half may be empty, which shows in the signals.
-        sound = variance.sum() + square.sum() + sum(found[kind] for kind in self._kinds)
-        counts = torch.isfinite(sound) & (workers > 1)
-        self._averages.add(counts, found)
+            here |= self._geometry.estimates(*given)
+        # Nor is it finite of one worker; of a short group a half may be empty, as the signals show.
+        sound = variance.sum() + square.sum() + sum(here[kind] for kind in self._kinds)
+        self._averages.add(torch.isfinite(sound), here)
         self._measured += 1
         self._measures = False
         self.forget()
@@ -243,35 +215,9 @@ class NoiseScale:
         Raises:
             RuntimeError: no step has counted yet.
         """
-        averages = self._averages
-        if not averages.steps:
+        if not self._averages.steps:
             raise RuntimeError(_nothing(self._measured))
-        traces, squares_ = (averages.mean(name).tolist() for name in ("trace", "square"))
-        trace, square = math.fsum(traces), math.fsum(squares_)
-        batch = float(averages.mean("batch"))
-        sign, spectral = self._others()
-        return NoiseScaleResult(
-            noise_scale=_over(trace, square),
-            gradient_squared=square,
-            covariance_trace=trace,
-            batch_size=batch,
-            sign_noise_scale=sign,
-            spectral_noise_scale=spectral,
-            layers=list(self._names),
-            layer_signal_to_noise=[
-                _over(batch * s, t) for s, t in zip(squares_, traces, strict=True)
-            ],
-            steps=averages.steps,
-        )
-
-    def _others(self) -> list[float | None]:
-        """The noise scales of the other geometries: (noise/signal)^2."""
-        if not self._kinds:
-            return [None, None]
-        found = Geometry(self._kinds).sizes(self._averages)
-        ratios = {kind: _over(noise, signal) for kind, (noise, signal) in found.items()}
-        known: tuple[Kind, ...] = ("sign", "spectral")
-        return [ratios[kind] ** 2 if kind in ratios else None for kind in known]
+        return found(self._averages, self._names, self._kinds)
 
     def state_dict(self) -> dict[str, Any]:
         """The averages; tensors, numbers and names only. Alike on all processes."""
@@ -289,10 +235,6 @@ class NoiseScale:
         self._names, self._measured = list(state["names"]), int(state["measured"])
         self._averages.load_state_dict(state["averages"])
         self.forget()
-
-
-def _over(above: float, below: float) -> float:
-    return above / below if below > 0 else math.nan
 
 
 def _nothing(measured: int) -> str:
