@@ -209,6 +209,17 @@ class NoiseScale:
         first, second = torch.stack(both).unbind(1)
         return first, second
 
+    @property
+    def noise_scale(self) -> Tensor:
+        """The present one, 0-dim, not read on the host: for a batch-size schedule's ``observe``.
+
+        NaN before a step has counted, and where the estimate of ||G||^2 is not above 0.
+        """
+        if self._averages.empty:
+            return torch.tensor(math.nan, dtype=torch.float64)
+        trace, square = (self._averages.mean(name).sum() for name in ("trace", "square"))
+        return torch.where(square > 0, trace / square, math.nan)
+
     def result(self) -> NoiseScaleResult:
         """What was found up to now; read on the host.
 
