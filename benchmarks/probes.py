@@ -90,9 +90,9 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
 class Sizes:
     """How much of everything; `--quick` takes little."""
 
-    count: int = 8
+    count: int = 4
     rounds: int = 15
-    tens: int = 6
+    tens: int = 3
 
 
 QUICK = Sizes(2, 2, 2)

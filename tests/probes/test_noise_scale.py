@@ -195,6 +195,16 @@ def test_a_step_that_is_not_finite_does_not_count(bad):
     assert asdict(probe.result()) == asdict(whole.result())
 
 
+def test_a_step_of_fewer_workers_has_their_weights_alone():
+    torch.manual_seed(0)
+    probe = lb.NoiseScale(decay=0.0)
+    feed(probe, [[torch.randn(5) + 3] for _ in range(4)])
+    workers = [[torch.randn(5) + 3] for _ in range(2)]
+    feed(probe, workers, step=1)
+    check(probe.result(), oracle(workers, [1.0, 1.0], 1))
+    assert probe.result().batch_size == 2
+
+
 def test_every_so_many_steps():
     torch.manual_seed(0)
     seen, probe = lb.NoiseScale(), lb.NoiseScale(every=3)

@@ -40,7 +40,8 @@ class NoiseScale:
     It reads each worker's gradient once and keeps one number a parameter. Nothing is read on the
     host before :meth:`result`. A step whose gradients are not finite, or that had one worker, does
     not count. Over several processes every one hears the whole, and numbers are added up in one
-    small message. Averages start anew where other parameters come into training.
+    small message. Averages start anew where other parameters come into training. Where workers
+    look at weights of their own (``perturb=``), that spreads their gradients too, and is in it.
 
     Args:
         examples: how many examples a weight of 1 stands for. Workers' weights are 1 unless
