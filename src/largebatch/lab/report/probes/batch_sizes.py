@@ -10,9 +10,10 @@ import math
 from collections.abc import Callable, Sequence
 
 from ..marks import shorten
-from ..metric import brief, count
+from ..metric import count
 from ..parts import Panel
 from ..read import Record
+from ..scales import short
 from .fields import Points, numbers, table_of
 from .figure import Shown, kept, key, run_keys, source_rows
 from .layers import Layer, Line
@@ -169,7 +170,7 @@ def _says(
             known = [(n, v) for n, v in _points(row, field, layer) if v and line.get(n)]
             for n, v in known[:1] + known[-1:]:
                 ends.setdefault(n, []).append(v / (line[n] or math.nan))
-        each = [f"{brief(min(v))} to {brief(max(v))} at {count(n)}" for n, v in ends.items()]
+        each = [f"{short(min(v))} to {short(max(v))} at {count(n)}" for n, v in ends.items()]
         if each:
             said.append((f"{run.label}: " if len(runs) > 1 else "") + ", ".join(each))
     if not said:

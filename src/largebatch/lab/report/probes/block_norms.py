@@ -6,8 +6,8 @@ p = ||g||/sum_s ||g^(s)||        1/sqrt(S) where all S blocks are alike, 1 where
 import math
 from collections.abc import Sequence
 
-from ..metric import brief
 from ..read import Record, number
+from ..scales import short
 from .fields import last, points
 from .figure import Shown, beside, kept, key, run_keys, source_rows
 from .layers import Level, Line
@@ -45,7 +45,7 @@ def block_norms(runs: Sequence[Probed]) -> Shown | None:
     if not any(line.ys() for line in lines):
         return None
     known = {line.label: last(line.points) for line in lines}
-    low = f"1/√S = {brief(1 / math.sqrt(counts[-1]))}" if counts else "1/√S"
+    low = f"1/√S = {short(1 / math.sqrt(counts[-1]))}" if counts else "1/√S"
     return Shown(
         "block-norms",
         "Whether blocks’ gradients are alike in size",

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from ..metric import brief
 from ..parts import Panel
+from ..scales import short
 from .fields import Points, by_layer, finite, mean, points
 from .figure import Shown, kept, key, run_keys, source_rows
 from .layers import Line, Mark
@@ -73,7 +73,7 @@ def _says(found: dict[str, Points], marks: Sequence[Mark]) -> str:
     said = f"Cosine, mean of the first quarter of the rows to that of the last: {moved(found)}."
     for mark in marks[:2]:
         across = {label: _across(values, mark.at) for label, values in found.items()}
-        steps = [f"{n} {brief(p[0])} to {brief(p[1])}" for n, p in across.items() if p]
+        steps = [f"{n} {short(p[0])} to {short(p[1])}" for n, p in across.items() if p]
         if steps:
             said += f" Across the drop of the rate at epoch {mark.at:g}: {', '.join(steps[:3])}."
     return said if marks else said + _fall(found)
@@ -94,7 +94,7 @@ def _fall(found: dict[str, Points]) -> str:
         known = [(x, y) for x, y in values if y is not None]
         best = max((_step(known, k) for k in range(2, len(known) - 1)), default=(0.0, 0.0, 0.0))
         if best[2] > 0.05:
-            said.append(f"{label} around epoch {best[1]:.3g}, by {brief(best[2])}")
+            said.append(f"{label} around epoch {best[1]:.3g}, by {short(best[2])}")
     return f" It fell most: {'; '.join(said)}." if said else ""
 
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from ..metric import brief
 from ..parts import Panel, Table
 from ..read import Record
+from ..scales import short
 from .fields import finite, numbers
 from .figure import Shown, kept, key, run_keys, source_rows
 from .layers import Layer, Line, Spans
@@ -93,7 +93,7 @@ def _says(runs: Sequence[Probed]) -> str:
     for run in runs[:3]:
         known = [v for v in finite(numbers(run.of(PROBE)[-1].get("mean_radius"))) if v > 0]
         if known:
-            said.append(f"{run.label}: {brief(max(known) / min(known))}")
+            said.append(f"{run.label}: {short(max(known) / min(known))}")
     if not said:
         return "No row holds a radius above zero."
     return f"Largest over smallest mean radius among the layers, last row: {'; '.join(said)}."
@@ -105,6 +105,6 @@ def _table(runs: Sequence[Probed]) -> Table:
         row = run.of(PROBE)[-1]
         columns = [numbers(row.get(f)) for f in ("mean_radius", "spread", "median")]
         for k, name in enumerate(row.get("layers", [])):
-            values = [brief(c[k]) if k < len(c) else brief(None) for c in columns]
+            values = [short(c[k]) if k < len(c) else short(None) for c in columns]
             rows.append([run.label, f"{k + 1}: {name}", *values])
     return padded_table(["run", "layer", "mean, last row", "standard deviation", "median"], rows)

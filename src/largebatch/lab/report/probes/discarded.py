@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 
-from ..metric import brief
 from ..read import Record
-from ..scales import tick_text
+from ..scales import short, tick_text
 from .fields import Points, mean, numbers, table_of
 from .figure import Shown, kept, key, source_rows
 from .layers import Layer, Line
@@ -94,7 +93,7 @@ def _says(runs: Sequence[Probed]) -> str:
         if known:
             x, v = known[-1]
             name = f"{run.label}: " if len(runs) > 1 else ""
-            said.append(f"{name}{brief(v)} times with {tick_text(x)}% left out")
+            said.append(f"{name}{short(v)} times with {tick_text(x)}% left out")
     if not said:
         return "No row holds a gradient above zero."
     return f"The mean gradient, against that with the least left out: {'; '.join(said)}."

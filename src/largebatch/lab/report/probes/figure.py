@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from .. import svg
-from ..metric import brief
 from ..parts import Panel, Table
+from ..scales import short
 from .runs import Probed
 
 
@@ -118,10 +118,10 @@ def beside(values: Mapping[str, float | None]) -> str:
     if not known:
         return "nothing"
     if len(known) == 1:
-        return brief(next(iter(known.values())))
+        return short(next(iter(known.values())))
     if len(known) <= 3:
-        return ", ".join(f"{label} {brief(value)}" for label, value in known.items())
+        return ", ".join(f"{label} {short(value)}" for label, value in known.items())
     low, high = min(known, key=known.__getitem__), max(known, key=known.__getitem__)
     return (
-        f"from {brief(known[low])} ({low}) to {brief(known[high])} ({high}) over {len(known)} runs"
+        f"from {short(known[low])} ({low}) to {short(known[high])} ({high}) over {len(known)} runs"
     )

@@ -7,10 +7,11 @@ from itertools import pairwise
 from markupsafe import Markup
 
 from .. import svg
-from ..metric import brief
 from ..panels import HEIGHT, WIDTH, Axes, frame, inside
 from ..parts import Panel
+from ..scales import short
 from .fields import finite
+from .figure import Key
 
 STEPS = 9
 
@@ -61,33 +62,57 @@ def heat(
                 svg.element("title", _said(a, b, value)),
                 x=left,
                 y=top,
-                width=right - left + 0.4,
-                height=floor - top + 0.4,
+                width=right - left,
+                height=floor - top,
                 class_="heat",
                 fill_opacity=_depth(value, [v for _, _, v in cells]),
             )
         )
-    chart = [inside(axes, *drawn), frame(axes), *_spots(cells, axes)]
+    chart = [frame(axes), inside(axes, *drawn), *_spots(cells, axes)]
     name = f"{caption}: darker is larger"
     return Panel(caption, "", svg.picture(WIDTH, HEIGHT, name, *chart))
 
 
+def scale_key() -> Key:
+    """A legend's entry: the nine steps, from the lowest value to the highest.
+
+    Example:
+        >>> scale_key().swatch.count("<rect")
+        9
+    """
+    cells = [
+        svg.element(
+            "rect",
+            x=34 * k / STEPS,
+            y=1,
+            width=34 / STEPS,
+            height=10,
+            class_="heat",
+            fill_opacity=_opacity(k / STEPS),
+        )
+        for k in range(STEPS)
+    ]
+    box = svg.element("svg", *cells, viewBox="0 0 34 12", class_="chart", aria_hidden="true")
+    return Key("from the lowest to the highest loss of a chart", box)
+
+
 def _said(a: float, b: float, value: float) -> str:
-    return f"at {brief(a)}, {brief(b)}: {brief(value)}"
+    return f"at {short(a)}, {short(b)}: {short(value)}"
 
 
 def _spots(cells: Sequence[tuple[float, float, float]], axes: Axes) -> list[Markup]:
     x, y = axes.scales
     centre = min(cells, key=lambda c: (c[0] ** 2 + c[1] ** 2, c))
     lowest, highest = (pick(cells, key=lambda c: (c[2], c)) for pick in (min, max))
-    named = [
-        (centre, "the weights", "cross", "diverged"),
-        (lowest, "lowest", "circle", "trial fixed"),
-        (highest, "highest", "triangle", "trial fixed"),
-    ]
+    named = {
+        centre: ("the weights", "cross", "diverged"),
+        highest: ("highest", "triangle", "trial fixed"),
+    }
+    words, shape, look = named.get(lowest, ("", "circle", "trial fixed"))
+    named[lowest] = (f"{words}, lowest" if words else "lowest", shape, look)
     return [
-        svg.point(f"{word}, {_said(a, b, v)}", svg.marker(shape, x(a), y(b), look, 0.8))
-        for (a, b, v), word, shape, look in named
+        svg.point(f"{word}, {_said(*cell)}", svg.marker(shape, x(cell[0]), y(cell[1]), look, 0.9))
+        for cell, (word, shape, look) in named.items()
     ]
 
 
@@ -103,4 +128,8 @@ def _depth(value: float, values: Sequence[float]) -> float:
     if low > 0:
         low, high, value = math.log(low), math.log(high), math.log(value)
     share = (value - low) / (high - low) if high > low else 0.0
+    return _opacity(share)
+
+
+def _opacity(share: float) -> float:
     return round(0.06 + 0.84 * min(int(share * STEPS), STEPS - 1) / (STEPS - 1), 3)

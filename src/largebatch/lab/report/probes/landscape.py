@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 
-from ..metric import brief
 from ..parts import Panel, Table
-from ..scales import tick_text
+from ..scales import short, tick_text
 from .fields import Points, finite, numbers, table_of
 from .figure import Shown, kept, run_keys, source_rows
-from .heat import heat
+from .heat import heat, scale_key
 from .layers import Line
 from .plot import Across, plot
 from .runs import Probed
@@ -64,7 +63,7 @@ def loss_plane(runs: Sequence[Probed]) -> Shown | None:
         panels.append(heat(f"loss, last row: {run.label}", a, b, values))
         known = finite(v for each in values for v in each)
         if known:
-            rows.append([run.label, brief(min(known)), brief(max(known)), str(len(known))])
+            rows.append([run.label, short(min(known)), short(max(known)), str(len(known))])
     charts = kept(panels)
     if not charts:
         return None
@@ -79,6 +78,7 @@ def loss_plane(runs: Sequence[Probed]) -> Shown | None:
         charts,
         table,
         source_rows(seen, PLANE),
+        [scale_key()],
     )
 
 
@@ -95,5 +95,5 @@ def _says(lines: Sequence[Line]) -> str:
         if known:
             centre = min(known, key=lambda p: abs(p[0]))[1]
             edge = max(known[0][1], known[-1][1])
-            said.append(f"{line.label}: {brief(centre)} at the weights, {brief(edge)} at an edge")
+            said.append(f"{line.label}: {short(centre)} at the weights, {short(edge)} at an edge")
     return f"Last row: {'; '.join(said)}." if said else "No row holds a loss."

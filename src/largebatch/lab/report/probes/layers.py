@@ -8,8 +8,7 @@ from markupsafe import Markup
 
 from .. import svg
 from ..curves import thin
-from ..metric import brief
-from ..scales import Scale
+from ..scales import Scale, short
 from .fields import Points, finite
 
 DRAWN = 240
@@ -99,7 +98,7 @@ class Line:
         look = f"trial {self.style}" if self.shape else f"spot {self.style}"
         return [
             svg.point(
-                place.said(self.label, x, brief(y)),
+                place.said(self.label, x, short(y)),
                 svg.marker(self.shape or "circle", place.x(x), place.y(y), look, 0.8),
             )
             for x, y in thin(seen, self.said)
@@ -146,7 +145,7 @@ class Band:
         """Its upper edge says the range."""
         return [
             svg.point(
-                place.said(self.label, x, f"{brief(low)} to {brief(high)}"),
+                place.said(self.label, x, f"{short(low)} to {short(high)}"),
                 svg.marker("circle", place.x(x), place.y(high), f"spot {self.style}", 0.7),
             )
             for x, low, high in thin(self.points, self.said)
@@ -183,7 +182,7 @@ class Level:
         """Its right end."""
         if not place.visible(place.x.high, self.value):
             return []
-        words = f"{self.label}: {brief(self.value)}"
+        words = f"{self.label}: {short(self.value)}"
         look = f"spot {self.style}"
         return [svg.point(words, svg.marker("circle", place.x.end, place.y(self.value), look, 0.7))]
 
@@ -253,7 +252,7 @@ class Spans:
         """The values."""
         return [
             svg.point(
-                place.said(self.label, x, f"{brief(v)} ({brief(low)} to {brief(high)})"),
+                place.said(self.label, x, f"{short(v)} ({short(low)} to {short(high)})"),
                 svg.marker(self.shape, place.x(x), place.y(v), f"trial {self.style}", 0.8),
             )
             for x, v, low, high in self.points

@@ -7,9 +7,10 @@ Beside it the same in the geometry of sign and spectral updates, and each layer'
 
 from collections.abc import Sequence
 
-from ..metric import brief, count
+from ..metric import count
 from ..parts import Panel
 from ..read import Record, number
+from ..scales import short
 from .fields import Points, by_layer, ends, finite, last, points
 from .figure import Shown, kept, key, run_keys, source_rows
 from .layers import Layer, Level, Line
@@ -91,12 +92,11 @@ def _says(runs: Sequence[Probed]) -> str:
         final = pair[1] if pair else last(values)
         if final is None:
             continue
-        times = (
-            f"{brief(batch / final)} times" if batch >= final else f"1/{brief(final / batch)} of"
-        )
-        start = f"from {brief(pair[0])} to " if pair else ""
+        start = f"from {short(pair[0])} to " if pair else ""
         name = f"{run.label}: " if len(runs) > 1 else ""
-        said.append(f"{name}{start}{brief(final)}, the batch of {count(batch)} is {times} it")
+        said.append(
+            f"{name}{start}{short(final)}, the batch of {count(batch)} is {short(batch / final)} times that"
+        )
     if not said:
         return "No row has a noise scale above zero: too few rows, or a gradient lost in noise."
     return f"Noise scale, first quarter of the rows to last: {'; '.join(said)}."

@@ -2,8 +2,8 @@
 
 from collections.abc import Collection, Sequence
 
-from ..metric import brief
 from ..read import Record, number
+from ..scales import short
 from .fields import finite, numbers
 from .figure import Shown
 from .runs import Probed
@@ -48,9 +48,9 @@ def _fields(row: Record) -> list[tuple[str, str]]:
         if field in PLACE:
             continue
         if (one := number(value)) is not None:
-            found.append((field, brief(one)))
+            found.append((field, short(one)))
         elif isinstance(value, list) and (known := finite(numbers(value))):
-            words = f"{len(known)} numbers, {brief(min(known))} to {brief(max(known))}"
+            words = f"{len(known)} numbers, {short(min(known))} to {short(max(known))}"
             found.append((field, words))
         elif isinstance(value, str):
             found.append((field, value[:80]))

@@ -3,9 +3,10 @@
 from collections.abc import Callable, Sequence
 
 from ..facts import environment_table
-from ..metric import brief, count
+from ..metric import count
 from ..parts import Table
 from ..read import Comparison, number
+from ..scales import short
 from ..shell import STYLES, filled
 from . import batch_sizes as sizes
 from . import cosine as directions
@@ -132,8 +133,8 @@ def _cells(probed: Probed) -> list[str]:
         str(run.config.get("task", "–")),
         run.method,
         count(run.batch_size),
-        *map(brief, numbers),
+        *map(short, numbers),
         str(run.seed),
-        brief(run.value) if run.value is not None else run.status,
+        short(run.value) if run.value is not None else run.status,
         f"{sum(len(rows) for rows in probed.rows.values()):,}",
     ]

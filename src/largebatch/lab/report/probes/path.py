@@ -5,9 +5,8 @@ L_t = ||g_{t+1} - g_t||/||w_{t+1} - w_t||        relaxed: L_t <= L + lambda*||g_
 
 from collections.abc import Sequence
 
-from ..metric import brief
 from ..parts import Panel
-from ..scales import tick_text
+from ..scales import short, tick_text
 from .fields import Points, points
 from .figure import Shown, kept, run_keys, source_rows
 from .layers import Line
@@ -49,7 +48,7 @@ def _against_norm(runs: Sequence[Probed]) -> Panel | None:
     found = {run.label: _pairs(run) for run in runs}
     xs = [x for pairs in found.values() for x, _ in pairs]
     log = bool(xs) and min(xs) > 0 and max(xs) > WIDE * min(xs)
-    across = Across("norm of the gradient", lambda x: f"‖g‖ = {tick_text(float(brief(x)))}", log)
+    across = Across("norm of the gradient", lambda x: f"‖g‖ = {tick_text(float(short(x)))}", log)
     dots = [Line(r.label, _apart(found[r.label]), f"dots {r.style}", r.shape) for r in runs]
     return plot("smoothness L_t, each row a dot", across, dots)
 

@@ -13,7 +13,7 @@ from .tables import of_lines
 from .training import drops, here
 
 PROBE = "smoothness"
-OWN, CONVOLVED = "on the plain loss", "on the loss the workers see"
+OWN, CONVOLVED = "", ", convolved"
 
 
 def smoothness(runs: Sequence[Probed]) -> Shown | None:
@@ -30,7 +30,7 @@ def smoothness(runs: Sequence[Probed]) -> Shown | None:
     if not panels:
         return None
     lines = _lines(seen, plain)
-    over = [Line(f"{o.label}, {CONVOLVED}", o.points, o.style) for o in _lines(seen, convolved)]
+    over = [Line(f"{o.label}{CONVOLVED}", o.points, o.style) for o in _lines(seen, convolved)]
     return Shown(
         "smoothness",
         "How smooth the loss is along the gradient",
@@ -54,9 +54,9 @@ def _panels(
     losses = [_band(r, rows[r.label], "losses", "loss_range") for r in runs]
     changes = [_band(r, rows[r.label], "gradient_distances", "gradient_range") for r in runs]
     return [
-        plot(f"loss {where}", EPOCHS, [*marks, *losses]),
-        plot(f"change of the gradient {where}", EPOCHS, [*marks, *changes]),
-        plot(f"largest ‖Δg‖/‖Δw‖ {where}", EPOCHS, [*marks, *_lines(runs, rows)]),
+        plot(f"loss{where}", EPOCHS, [*marks, *losses]),
+        plot(f"change of the gradient{where}", EPOCHS, [*marks, *changes]),
+        plot(f"largest ‖Δg‖/‖Δw‖{where}", EPOCHS, [*marks, *_lines(runs, rows)]),
     ]
 
 
@@ -78,10 +78,10 @@ def _band(run: Probed, rows: Sequence[Record], values: str, limits: str) -> Band
 def _says(lines: Sequence[Line], over: Sequence[Line]) -> str:
     said = f"Largest ratio of gradient change to step, middle of the rows: {_middle(lines)}"
     if any(line.ys() for line in over):
-        said += f"; on the loss the workers see: {_middle(over)}"
+        said += f"; on the convolved loss, which the workers see: {_middle(over)}"
     return f"{said}. A smaller one is a smoother loss."
 
 
 def _middle(lines: Sequence[Line]) -> str:
-    found: dict[str, Points] = {line.label.split(", on the")[0]: line.points for line in lines}
+    found: dict[str, Points] = {line.label.removesuffix(CONVOLVED): line.points for line in lines}
     return beside({name: median(y for _, y in values) for name, values in found.items()})

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from ..curves import thin
-from ..metric import brief
 from ..parts import Table
+from ..scales import short
 from .fields import Points, ends, last
 from .layers import Line
 from .plot import EPOCHS, Across
@@ -22,7 +22,7 @@ def of_lines(lines: Sequence[Line], what: str, across: Across = EPOCHS) -> Table
     rows = [
         [line.label]
         + [
-            f"{across.said(x)}: {brief(y)}"
+            f"{across.said(x)}: {short(y)}"
             for x, y in thin([p for p in line.points if p[1] is not None], COLUMNS)
         ]
         for line in lines
@@ -58,15 +58,15 @@ def moved(found: Mapping[str, Points]) -> str:
         finals = sorted(final for _, final in known)
         return (
             f"lower at the end than at the start in {fell} of {len(known)} runs, at last "
-            f"{brief(finals[0])} to {brief(finals[-1])}"
+            f"{short(finals[0])} to {short(finals[-1])}"
         )
     said = []
     for label, pair in pairs.items():
         name = f"{label} " if len(pairs) > 1 else ""
         if pair:
-            said.append(f"{name}from {brief(pair[0])} to {brief(pair[1])}")
+            said.append(f"{name}from {short(pair[0])} to {short(pair[1])}")
         elif (only := last(found[label])) is not None:
-            said.append(f"{name}at {brief(only)}")
+            said.append(f"{name}at {short(only)}")
     return ", ".join(said) or "nothing that is a number"
 
 

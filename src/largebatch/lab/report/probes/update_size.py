@@ -5,9 +5,10 @@ searched space = sum over steps of mean |dw|        ||u|| <= 1/(1 - beta) where 
 
 from collections.abc import Sequence
 
-from ..metric import brief, count
+from ..metric import count
 from ..parts import Panel
 from ..read import number
+from ..scales import short
 from .fields import Points, finite, mean, numbers, points
 from .figure import Shown, beside, kept, key, run_keys, source_rows
 from .layers import Band, Layer, Level, Line
@@ -36,10 +37,11 @@ def _sizes(runs: Sequence[Probed]) -> Shown | None:
         Band(f"{o.label}, area to here", [(x, 0.0, y) for x, y in o.points if y], o.style, said=0)
         for o in lines
     ]
+    searched = _searched(runs)
     panels = kept(
         [
             plot("mean |Δw| of a step", EPOCHS, [*drops(runs), *areas, *lines]),
-            plot("searched space: sum of mean |Δw|", EPOCHS, _searched(runs)),
+            plot("searched space: sum of mean |Δw|", EPOCHS, searched, limits(searched, False)),
             *_against_batch(runs),
         ]
     )
@@ -107,7 +109,7 @@ def _momentum(runs: Sequence[Probed]) -> Shown | None:
         "momentum",
         "Norm of the momentum",
         f"Largest norm {beside(highest)}"
-        + (f": it {said} the bound of {brief(known[-1])}." if known else ", no bound recorded."),
+        + (f": it {said} the bound of {short(known[-1])}." if known else ", no bound recorded."),
         "Zhao et al. (SNGM), Lemma 2, which has no figure: the bound 1/(1−β) holds where each "
         "step’s gradient has norm 1; for update rules that do not normalize it is no bound, only "
         f"a scale; {here(runs)}. Where a row holds one norm a block, their mean is drawn.",
