@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from ..parts import Panel
 from ..read import Record
 from .fields import Points, finite, mean, numbers, points
-from .figure import Shown, beside, kept, key, run_keys, source_rows
+from .figure import Shown, beside, kept, key, run_keys, source_rows, told
 from .layers import Layer, Line, Spans
 from .plot import EPOCHS, limits, numbered, plot
 from .runs import Probed
@@ -103,9 +103,9 @@ def _says(runs: Sequence[Probed]) -> str:
     ratios = {run.label: _ratio(run.of(PROBE)[-1]) for run in runs}
     above = {run.label: _above(run.of(PROBE)[-1]) for run in runs}
     said = f"Share of the noise in the sharp directions over isotropic noise’s: {beside(ratios)}."
-    counted = [f"{label} {n} of {total}" for label, (n, total) in above.items() if total]
+    counted = [f"{label}: {n} of {total}" for label, (n, total) in above.items() if total]
     if counted:
-        said += f" Above the isotropic interval: {', '.join(counted[:3])} eigenvectors, last row."
+        said += f" Above the isotropic interval: {told(counted)} eigenvectors, last row."
     return said
 
 

@@ -15,7 +15,7 @@ from ..parts import Panel
 from ..read import Record
 from ..scales import short
 from .fields import Points, numbers, table_of
-from .figure import Shown, kept, key, run_keys, source_rows
+from .figure import Shown, kept, key, run_keys, source_rows, told
 from .layers import Layer, Line
 from .plot import BATCH, limits, plot
 from .runs import Probed
@@ -162,7 +162,7 @@ def _says(
 ) -> str:
     """Measured over theory at the smallest and the largest batch, over the layers."""
     said = []
-    for run in runs[:3]:
+    for run in runs:
         ends: dict[float, list[float]] = {}
         for layer in layers:
             row = run.of(PROBE)[0]
@@ -177,5 +177,5 @@ def _says(
         return f"The rows hold {what} but no deviation: nothing to hold it against."
     return (
         f"Measured {what} over theory, range of the layers, smallest and largest batch: "
-        f"{'; '.join(said)}. Above 1 the gradient’s mean shows, which theory takes as zero."
+        f"{told(said)}. Above 1 the gradient’s mean shows, which theory takes as zero."
     )

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from ..parts import Panel
 from ..scales import short
 from .fields import Points, by_layer, finite, mean, points
-from .figure import Shown, kept, key, run_keys, source_rows
+from .figure import Shown, apart, kept, key, run_keys, source_rows, told
 from .layers import Line, Mark
 from .plot import EPOCHS, Limits, plot
 from .runs import Probed
@@ -29,6 +29,7 @@ def cosine(runs: Sequence[Probed]) -> Shown | None:
         return None
     marks = drops(seen)
     overall = plot("cosine, full data and large batch", EPOCHS, [*marks, *lines])
+    panels, more = apart(kept([_score(seen), overall]), _layers(seen), seen)
     keys = run_keys(seen) + ([key("the learning rate drops", "fixed")] if marks else [])
     return Shown(
         "cosine",
@@ -37,11 +38,12 @@ def cosine(runs: Sequence[Probed]) -> Shown | None:
         "Form of Haruki et al. (GNC), Fig. 3 and 7: there ResNet-32 on CIFAR-100 at batch 8,192, "
         f"160 epochs; {here(seen)}. The full gradient is without augmentation and noise, the large "
         "batch’s is the one the method steps with.",
-        kept([_score(seen), overall, *_layers(seen)]),
+        panels,
         of_lines(lines, "cosine"),
         source_rows(seen, PROBE) + " Score: the runs’ evaluations.",
         keys,
         leads=True,
+        more=more,
     )
 
 
@@ -73,9 +75,9 @@ def _says(found: dict[str, Points], marks: Sequence[Mark]) -> str:
     said = f"Cosine, mean of the first quarter of the rows to that of the last: {moved(found)}."
     for mark in marks[:2]:
         across = {label: _across(values, mark.at) for label, values in found.items()}
-        steps = [f"{n} {short(p[0])} to {short(p[1])}" for n, p in across.items() if p]
+        steps = [f"{n}: {short(p[0])} to {short(p[1])}" for n, p in across.items() if p]
         if steps:
-            said += f" Across the drop of the rate at epoch {mark.at:g}: {', '.join(steps[:3])}."
+            said += f" Across the drop of the rate at epoch {mark.at:g}: {told(steps)}."
     return said if marks else said + _fall(found)
 
 
@@ -90,12 +92,12 @@ def _across(values: Points, at: float) -> tuple[float, float] | None:
 def _fall(found: dict[str, Points]) -> str:
     """Where one step down explains most of a curve, if it is a fall of any size."""
     said = []
-    for label, values in list(found.items())[:3]:
+    for label, values in found.items():
         known = [(x, y) for x, y in values if y is not None]
         best = max((_step(known, k) for k in range(2, len(known) - 1)), default=(0.0, 0.0, 0.0))
         if best[2] > 0.05:
             said.append(f"{label} around epoch {best[1]:.3g}, by {short(best[2])}")
-    return f" It fell most: {'; '.join(said)}." if said else ""
+    return f" It fell most: {told(said)}." if said else ""
 
 
 def _step(known: Sequence[tuple[float, float]], k: int) -> tuple[float, float, float]:

@@ -6,7 +6,7 @@ from ..parts import Panel, Table
 from ..read import Record
 from ..scales import short
 from .fields import finite, numbers
-from .figure import Shown, kept, key, run_keys, source_rows
+from .figure import Shown, kept, key, run_keys, source_rows, told
 from .layers import Layer, Line, Spans
 from .plot import limits, numbered, plot
 from .runs import Probed
@@ -90,13 +90,13 @@ def _spans(
 
 def _says(runs: Sequence[Probed]) -> str:
     said = []
-    for run in runs[:3]:
+    for run in runs:
         known = [v for v in finite(numbers(run.of(PROBE)[-1].get("mean_radius"))) if v > 0]
         if known:
             said.append(f"{run.label}: {short(max(known) / min(known))}")
     if not said:
         return "No row holds a radius above zero."
-    return f"Largest over smallest mean radius among the layers, last row: {'; '.join(said)}."
+    return f"Largest over smallest mean radius among the layers, last row: {told(said)}."
 
 
 def _table(runs: Sequence[Probed]) -> Table:

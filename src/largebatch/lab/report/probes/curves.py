@@ -122,8 +122,8 @@ def _lines(runs: Sequence[Probed], read: Read) -> list[Line]:
 
 def _name(group: Sequence[Probed]) -> str:
     """What the labels of a group's runs have in common."""
-    parts = [run.label.split(", ") for run in group]
-    return ", ".join(p for p in parts[0] if all(p in other for other in parts)) or parts[0][0]
+    parts = [run.label.split(" · ") for run in group]
+    return " · ".join(p for p in parts[0] if all(p in other for other in parts)) or parts[0][0]
 
 
 def _range(lines: Sequence[Line]) -> list[tuple[float, float, float]]:

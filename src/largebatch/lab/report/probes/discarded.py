@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from ..read import Record
 from ..scales import short, tick_text
 from .fields import Points, mean, numbers, table_of
-from .figure import Shown, kept, key, source_rows
+from .figure import Shown, kept, key, source_rows, told
 from .layers import Layer, Line
 from .plot import Across, plot
 from .runs import Probed
@@ -88,7 +88,7 @@ def _layers(run: Probed, row: Record) -> list[Layer]:
 
 def _says(runs: Sequence[Probed]) -> str:
     said = []
-    for run in runs[:3]:
+    for run in runs:
         known = [(x, v) for x, v in _mean(_relative(run.of(PROBE)[0])) if v is not None]
         if known:
             x, v = known[-1]
@@ -96,4 +96,4 @@ def _says(runs: Sequence[Probed]) -> str:
             said.append(f"{name}{short(v)} times with {tick_text(x)}% left out")
     if not said:
         return "No row holds a gradient above zero."
-    return f"The mean gradient, against that with the least left out: {'; '.join(said)}."
+    return f"The mean gradient, against that with the least left out: {told(said)}."

@@ -6,7 +6,7 @@ d_i = g_i/(2*a_i), 2*a_i the loss's second derivative by weight i; mean |d_i| ov
 from collections.abc import Sequence
 
 from .fields import by_layer, points
-from .figure import Shown, kept, key, run_keys, source_rows
+from .figure import Shown, apart, kept, key, run_keys, source_rows
 from .layers import Line
 from .plot import EPOCHS, limits, plot
 from .runs import Probed
@@ -30,15 +30,11 @@ def distance(runs: Sequence[Probed]) -> Shown | None:
         r.label: [Line(n, v, f"faint {r.style}", said=3) for n, v in layers[r.label].items()]
         for r in seen
     }
-    panels = kept(
-        [
-            plot("mean distance, over the layers", EPOCHS, [*drops(seen), *lines]),
-            *(
-                plot(f"each layer: {r.label}", EPOCHS, drawn[r.label], limits(drawn[r.label]))
-                for r in seen
-            ),
-        ]
+    main = kept([plot("mean distance, over the layers", EPOCHS, [*drops(seen), *lines])])
+    each = (
+        plot(f"each layer: {r.label}", EPOCHS, drawn[r.label], limits(drawn[r.label])) for r in seen
     )
+    panels, more = apart(main, each, seen)
     if not panels:
         return None
     return Shown(
@@ -53,4 +49,5 @@ def distance(runs: Sequence[Probed]) -> Shown | None:
         of_lines(lines, "mean distance"),
         source_rows(seen, PROBE),
         [*run_keys(seen), key("a layer", "faint r0")],
+        more=more,
     )

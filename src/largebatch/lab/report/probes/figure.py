@@ -37,6 +37,7 @@ class Shown:
         table: the same as numbers.
         rows: which rows it is made of.
         keys: its legend.
+        more: charts of each run alone, folded away where runs are many.
         leads: whether what it says belongs to the page's findings.
 
     Example:
@@ -53,6 +54,7 @@ class Shown:
     rows: str
     keys: Sequence[Key] = ()
     leads: bool = False
+    more: Sequence[Panel] = ()
 
 
 def kept(panels: Iterable[Panel | None]) -> list[Panel]:
@@ -105,12 +107,37 @@ def source_rows(runs: Iterable[Probed], probe: str) -> str:
     return f"Rows: probe {probe}, {'; '.join(counted)}."
 
 
+def told(said: Sequence[str]) -> str:
+    """What is said of each run, of the first three; how many more there are.
+
+    Example:
+        >>> told(["a: 1", "b: 2"]), told(["a", "b", "c", "d"])
+        ('a: 1; b: 2', 'a; b; c; and 1 more run in the table')
+    """
+    more = len(said) - 3
+    rest = [f"and {more} more run{'s' if more > 1 else ''} in the table"] if more > 0 else []
+    return "; ".join([*said[:3], *rest])
+
+
+def apart(
+    main: Sequence[Panel], each: Iterable[Panel | None], runs: Sequence[Probed]
+) -> tuple[list[Panel], list[Panel]]:
+    """Charts that are seen at once and charts to unfold: those of each run alone, of many runs.
+
+    Example:
+        >>> apart([], [None], [])
+        ([], [])
+    """
+    found = kept(each)
+    return ([*main, *found], []) if len(runs) <= 2 else (list(main), found)
+
+
 def beside(values: Mapping[str, float | None]) -> str:
     """Runs' values in a sentence: each of up to three, of more the lowest and the highest.
 
     Example:
         >>> beside({"msgd": 0.5, "gnc": 0.25}), beside({"msgd": 2.0})
-        ('msgd 0.5, gnc 0.25', '2')
+        ('msgd: 0.5; gnc: 0.25', '2')
         >>> beside({"a": 1.0, "b": 2.0, "c": 3.0, "d": 4.0})
         'from 1 (a) to 4 (d) over 4 runs'
     """
@@ -120,7 +147,7 @@ def beside(values: Mapping[str, float | None]) -> str:
     if len(known) == 1:
         return short(next(iter(known.values())))
     if len(known) <= 3:
-        return ", ".join(f"{label} {short(value)}" for label, value in known.items())
+        return "; ".join(f"{label}: {short(value)}" for label, value in known.items())
     low, high = min(known, key=known.__getitem__), max(known, key=known.__getitem__)
     return (
         f"from {short(known[low])} ({low}) to {short(known[high])} ({high}) over {len(known)} runs"

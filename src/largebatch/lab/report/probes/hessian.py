@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from ..parts import Panel
 from ..read import number
 from .fields import Points, by_layer, numbers, points
-from .figure import Shown, kept, key, run_keys, source_rows
+from .figure import Shown, apart, kept, key, run_keys, source_rows
 from .layers import Band, Layer, Line
 from .plot import EPOCHS, limits, plot
 from .runs import Probed
@@ -29,11 +29,11 @@ def hessian(runs: Sequence[Probed]) -> Shown | None:
         [
             plot("largest eigenvalue", EPOCHS, [*drops(seen), *tops]),
             plot("trace, with its standard error", EPOCHS, [*drops(seen), *traces]),
-            *(_spectrum(run) for run in seen),
-            *(_diagonal(run) for run in seen),
         ]
     )
-    if not panels:
+    each = [panel for run in seen for panel in (_spectrum(run), _diagonal(run))]
+    panels, more = apart(panels, each, seen)
+    if not panels and not more:
         return None
     lines = [line for line in traces if isinstance(line, Line)]
     return Shown(
@@ -48,6 +48,7 @@ def hessian(runs: Sequence[Probed]) -> Shown | None:
         source_rows(seen, PROBE),
         [*run_keys(seen), key("one eigenvalue, or a layer", "faint r0")],
         leads=True,
+        more=more,
     )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from ..parts import Panel, Table
 from ..scales import short, tick_text
 from .fields import Points, finite, numbers, table_of
-from .figure import Shown, kept, run_keys, source_rows
+from .figure import Shown, kept, run_keys, source_rows, told
 from .heat import heat, scale_key
 from .layers import Line
 from .plot import Across, plot
@@ -67,7 +67,7 @@ def loss_plane(runs: Sequence[Probed]) -> Shown | None:
     charts = kept(panels)
     if not charts:
         return None
-    lowest = "; ".join(f"{run} {low} to {high}" for run, low, high, _ in rows[:3])
+    lowest = told([f"{run}: {low} to {high}" for run, low, high, _ in rows])
     table: Table = padded_table(["run", "lowest loss", "highest loss", "places"], rows)
     return Shown(
         "loss-plane",
@@ -90,10 +90,10 @@ def _line(run: Probed, which: int) -> Points:
 
 def _says(lines: Sequence[Line]) -> str:
     said = []
-    for line in lines[:3]:
+    for line in lines:
         known = [(x, y) for x, y in line.points if y is not None]
         if known:
             centre = min(known, key=lambda p: abs(p[0]))[1]
             edge = max(known[0][1], known[-1][1])
             said.append(f"{line.label}: {short(centre)} at the weights, {short(edge)} at an edge")
-    return f"Last row: {'; '.join(said)}." if said else "No row holds a loss."
+    return f"Last row: {told(said)}." if said else "No row holds a loss."

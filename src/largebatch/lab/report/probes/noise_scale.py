@@ -12,7 +12,7 @@ from ..parts import Panel
 from ..read import Record, number
 from ..scales import short
 from .fields import Points, by_layer, ends, finite, last, points
-from .figure import Shown, kept, key, run_keys, source_rows
+from .figure import Shown, apart, kept, key, run_keys, source_rows, told
 from .layers import Layer, Level, Line
 from .plot import EPOCHS, limits, plot
 from .runs import Probed
@@ -45,8 +45,8 @@ def noise_scale(runs: Sequence[Probed]) -> Shown | None:
         for kind, each in lines.items()
         if any(line.ys() for line in each)
     )
-    panels += kept(_signal(run) for run in seen)
-    if not panels:
+    panels, more = apart(panels, (_signal(run) for run in seen), seen)
+    if not panels and not more:
         return None
     return Shown(
         "noise-scale",
@@ -60,6 +60,7 @@ def noise_scale(runs: Sequence[Probed]) -> Shown | None:
         source_rows(seen, PROBE),
         [*run_keys(seen), key("the batch", "theory")],
         leads=True,
+        more=more,
     )
 
 
@@ -86,7 +87,7 @@ def _signal(run: Probed) -> Panel | None:
 
 def _says(runs: Sequence[Probed]) -> str:
     said = []
-    for run in runs[:3]:
+    for run in runs:
         values: Points = _line(run, "noise_scale").points
         pair, batch = ends(values), _batch(run)
         final = pair[1] if pair else last(values)
@@ -94,9 +95,8 @@ def _says(runs: Sequence[Probed]) -> str:
             continue
         start = f"from {short(pair[0])} to " if pair else ""
         name = f"{run.label}: " if len(runs) > 1 else ""
-        said.append(
-            f"{name}{start}{short(final)}, the batch of {count(batch)} is {short(batch / final)} times that"
-        )
+        times = f"the batch of {count(batch)} is {short(batch / final)} times that"
+        said.append(f"{name}{start}{short(final)}, {times}")
     if not said:
         return "No row has a noise scale above zero: too few rows, or a gradient lost in noise."
-    return f"Noise scale, first quarter of the rows to last: {'; '.join(said)}."
+    return f"Noise scale, first quarter of the rows to last: {told(said)}."

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from ..parts import Panel
 from ..scales import short, tick_text
 from .fields import Points, points
-from .figure import Shown, kept, run_keys, source_rows
+from .figure import Shown, kept, run_keys, source_rows, told
 from .layers import Line
 from .plot import EPOCHS, WIDE, Across, plot
 from .runs import Probed
@@ -67,11 +67,11 @@ def _apart(pairs: Sequence[tuple[float, float]]) -> Points:
 
 def _correlated(runs: Sequence[Probed]) -> str:
     said = []
-    for run in runs[:3]:
+    for run in runs:
         pairs = _pairs(run)
         if len(pairs) > 4:
-            said.append(f"{run.label} {_rank_correlation(pairs):.2f}")
-    return f"Rank correlation with ‖g‖: {', '.join(said)}." if said else ""
+            said.append(f"{run.label}: {_rank_correlation(pairs):.2f}")
+    return f"Rank correlation with ‖g‖: {told(said)}." if said else ""
 
 
 def _rank_correlation(pairs: Sequence[tuple[float, float]]) -> float:

@@ -105,7 +105,7 @@ def tell_apart(runs: Sequence[Run], letters: int = 40) -> list[str]:
         >>> config = {"method": "msgd", "batch_size": 64, "seed": 0}
         >>> runs = [Run(str(b), config | {"batch_size": b}, {}, (), None) for b in (64, 1024)]
         >>> tell_apart(runs), tell_apart(runs[:1])
-        (['msgd, batch 64', 'msgd, batch 1,024'], ['msgd'])
+        (['msgd · batch 64', 'msgd · batch 1,024'], ['msgd'])
     """
     parts = [[shorten(run.method, letters)] for run in runs]
     for name in ("batch", "rate", "alpha", "seed"):
@@ -117,7 +117,7 @@ def tell_apart(runs: Sequence[Run], letters: int = 40) -> list[str]:
     for run, part in zip(runs, parts, strict=True):
         if times[tuple(part)] > 1:
             part.append(shorten(run.name, letters))
-    return _numbered([", ".join(part) for part in parts])
+    return _numbered([" · ".join(part) for part in parts])
 
 
 def _said(run: Run, name: str) -> str:

@@ -49,7 +49,7 @@ def moved(found: Mapping[str, Points]) -> str:
         >>> moved({"gnc": [(0.0, 0.9), (9.0, 0.25)]})
         'from 0.9 to 0.25'
         >>> moved({"gnc": [(0.0, 0.9), (9.0, 0.25)], "msgd": [(0.0, 0.5)]})
-        'gnc from 0.9 to 0.25, msgd at 0.5'
+        'gnc from 0.9 to 0.25; msgd at 0.5'
     """
     pairs = {label: ends(values) for label, values in found.items()}
     if len([p for p in pairs.values() if p]) > 3:
@@ -67,7 +67,7 @@ def moved(found: Mapping[str, Points]) -> str:
             said.append(f"{name}from {short(pair[0])} to {short(pair[1])}")
         elif (only := last(found[label])) is not None:
             said.append(f"{name}at {short(only)}")
-    return ", ".join(said) or "nothing that is a number"
+    return "; ".join(said) or "nothing that is a number"
 
 
 def _to(cells: Sequence[str], length: int) -> list[str]:

@@ -10,7 +10,7 @@ from ..parts import Panel
 from ..read import number
 from ..scales import short
 from .fields import Points, finite, mean, numbers, points
-from .figure import Shown, beside, kept, key, run_keys, source_rows
+from .figure import Shown, beside, kept, key, run_keys, source_rows, told
 from .layers import Band, Layer, Level, Line
 from .plot import BATCH, EPOCHS, limits, plot
 from .runs import Probed
@@ -103,7 +103,7 @@ def _momentum(runs: Sequence[Probed]) -> Shown | None:
     over = [
         o.label for o in lines if o.ys() and (b := bounds[o.label]) and max(o.ys()) > b * 1.0001
     ]
-    said = "stays below" if not over else f"goes above, in {', '.join(over[:3])},"
+    said = "stays below" if not over else f"goes above, in {told(over)},"
     highest = {o.label: max(o.ys()) for o in lines if o.ys()}
     return Shown(
         "momentum",
