@@ -11,9 +11,10 @@ Source: Gao and Zhong (CURV), Fig. 8 and 11, where "fluctuation" is seen and not
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+import torch
 
 __all__ = ["Fluctuation", "fluctuation"]
 
@@ -32,7 +33,8 @@ class Fluctuation:
 
 
 def fluctuation(curve: Sequence[float], window: int = 5) -> Fluctuation:
-    """Measure how a curve varies about its running mean. NaN where the curve has one.
+    """Measure how a curve varies about its running mean. NaN where the curve has one, or an
+    infinite point.
 
     Costs nothing of the training: it is of a run's records. A window longer than a bend of the
     curve takes the bend for fluctuation; the first, steep epochs are best left out.
@@ -58,9 +60,7 @@ def fluctuation(curve: Sequence[float], window: int = 5) -> Fluctuation:
             "smaller window or a longer run"
         )
     half = window // 2
-    residuals = [
-        curve[t] - math.fsum(curve[t - half : t + half + 1]) / window
-        for t in range(half, len(curve) - half)
-    ]
-    mean_square = math.fsum(r * r for r in residuals) / len(residuals)
-    return Fluctuation(math.sqrt(mean_square * window / (window - 1)), window)
+    points = torch.tensor(list(curve), dtype=torch.float64)
+    residuals = points[half : len(points) - half] - points.unfold(0, window, 1).mean(1)
+    mean_square = residuals.square().mean() * window / (window - 1)
+    return Fluctuation(float(mean_square.sqrt()), window)
