@@ -33,8 +33,7 @@ class Fluctuation:
 
 
 def fluctuation(curve: Sequence[float], window: int = 5) -> Fluctuation:
-    """Measure how a curve varies about its running mean. NaN where the curve has one, or an
-    infinite point.
+    """Measure how a curve varies about its running mean. NaN where the curve is.
 
     Costs nothing of the training: it is of a run's records. A window longer than a bend of the
     curve takes the bend for fluctuation; the first, steep epochs are best left out.
