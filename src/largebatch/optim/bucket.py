@@ -15,8 +15,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from ..measure import Tensors, alike, any_nonzero, decayed, decayed_norms, nonzero, norms
 from ..mesh import Sharding, local, sharding
-from .measure import Tensors, alike, any_nonzero, decayed, decayed_norms, nonzero, norms
 
 __all__ = ["Bucket", "buckets"]
 

@@ -11,6 +11,7 @@ A probe is of one of three kinds:
 Weights, gradients, buffers, modes and random state are after it what they were before.
 """
 
+from .block_norms import BlockNorms, BlockNormsResult
 from .cosine import GradientCosine, cosine_between, gradient_cosine
 from .curvature_radius import CurvatureRadius, curvature_radius
 from .discarded_gradient import DiscardedGradient, discarded_gradient
@@ -19,13 +20,24 @@ from .distance_to_minimum import DistanceToMinimum, distance_to_minimum
 from .fluctuation import Fluctuation, fluctuation
 from .gradient_size import GradientSize, gradient_size
 from .gradients import LossFn, gradient
+from .noise_result import NoiseScaleResult
+from .noise_scale import NoiseScale
 from .oscillation import Oscillation, oscillation
+from .path_smoothness import (
+    PathSmoothness,
+    PathSmoothnessResult,
+    RelaxedSmoothness,
+    relaxed_smoothness,
+)
 from .perturbed_loss import PerturbedLoss, perturbed_loss
 from .places import Place
 from .smoothness import LineSmoothness, Smoothness, smoothness
 from .untouched import untouched
+from .update_size import UpdateSize, UpdateSizeResult
 
 __all__ = [
+    "BlockNorms",
+    "BlockNormsResult",
     "CurvatureRadius",
     "DiscardedGradient",
     "Dispersion",
@@ -35,10 +47,17 @@ __all__ = [
     "GradientSize",
     "LineSmoothness",
     "LossFn",
+    "NoiseScale",
+    "NoiseScaleResult",
     "Oscillation",
+    "PathSmoothness",
+    "PathSmoothnessResult",
     "PerturbedLoss",
     "Place",
+    "RelaxedSmoothness",
     "Smoothness",
+    "UpdateSize",
+    "UpdateSizeResult",
     "cosine_between",
     "curvature_radius",
     "discarded_gradient",
@@ -50,6 +69,7 @@ __all__ = [
     "gradient_size",
     "oscillation",
     "perturbed_loss",
+    "relaxed_smoothness",
     "smoothness",
     "untouched",
 ]
