@@ -63,6 +63,14 @@ def test_random_numbers_are_the_same_in_every_look_also_in_chunks(network, batch
     assert found.mean_magnitude[0] == found.mean_magnitude[1]
 
 
+def test_a_share_of_whole_examples_is_discarded_whole(weights):
+    # 29/100*100 is 28.999999999999996, and nearly 100% of a few examples is all of them.
+    x = torch.arange(100.0, dtype=torch.float64).unsqueeze(1)
+    model = weights(a=torch.ones(1))
+    found = discarded_gradient(model, lambda x: x @ model.a, (x,), [29, math.nextafter(100, 0)])
+    assert found.mean_magnitude == [[pytest.approx((29 + 99) / 2)], [99.0]]
+
+
 def test_of_equal_losses_the_earlier_are_kept(weights):
     x = torch.tensor([[1.0], [2.0], [4.0], [8.0]], dtype=torch.float64)
     model = weights(a=torch.zeros(1))

@@ -15,11 +15,12 @@ def test_the_distance_to_a_known_minimum(weights):
     look = lambda x: (x * (model.a - b).square()).sum(1).mean() + model.b.square().sum()  # noqa: E731
     x = torch.tensor([[1.0, 2.0, 3.0], [0.5, 9.0, 4.0]], dtype=torch.float64)
     for chunk in (None, 1):
-        found = distance_to_minimum(model, look, (x,), samples=1, chunk=chunk)
+        found = distance_to_minimum(model, look, (x,), chunk=chunk)
         assert found.layers == ["a", "b"]
         assert found.mean_distance == [pytest.approx(3.5 / 3), pytest.approx(7.0)]
         assert found.median == [pytest.approx(0.5), pytest.approx(7.0)]
-        assert (found.straight, found.concave, found.samples) == ([0.0, 0.0], [0.0, 0.0], 1)
+        assert (found.straight, found.concave) == ([0.0, 0.0], [0.0, 0.0])
+        assert (found.weights, found.products) == ([3, 1], 3)
 
 
 def test_at_the_datas_minimum_a_batch_is_as_far_from_its_own_as_the_theory_says(weights):
@@ -32,7 +33,7 @@ def test_at_the_datas_minimum_a_batch_is_as_far_from_its_own_as_the_theory_says(
     assert deviation == pytest.approx(10.0, rel=0.02)
     for n in (16, 64):
         batches = [x[i * n : (i + 1) * n] for i in range(16)]
-        found = [distance_to_minimum(model, look, (each,), samples=1) for each in batches]
+        found = [distance_to_minimum(model, look, (each,)) for each in batches]
         mean = sum(each.mean_distance[0] for each in found) / 16
         assert mean == pytest.approx(mean_distance_to_minimum(deviation, n, 5.0), rel=0.05)
 
@@ -50,8 +51,10 @@ def test_maxima_and_straight_weights_are_told_of(weights):
 
 def test_its_passes(network, batches, loss_of, passes):
     model, (batch,) = network(), batches(1, 12)
-    distance_to_minimum(model, loss_of(model), batch, samples=3, chunk=6)
-    assert passes.backward == 2 * (2 + 3)
+    distance_to_minimum(model, loss_of(model), batch, weights=4, chunk=6)
+    assert passes.backward == 2 * (2 + 4)
+    distance_to_minimum(model, loss_of(model), batch, weights=None, samples=3)
+    assert passes.backward == 2 * (2 + 4) + 2 + 3
 
 
 def test_nan_stays_nan(weights):
@@ -64,4 +67,4 @@ def test_nan_stays_nan(weights):
 def test_refuses(network, batches, loss_of):
     model, (batch,) = network(), batches(1, 12)
     with pytest.raises(ValueError, match="whole number of samples from 1, got 0"):
-        distance_to_minimum(model, loss_of(model), batch, samples=0)
+        distance_to_minimum(model, loss_of(model), batch, weights=None, samples=0)

@@ -60,6 +60,20 @@ def test_noise_alone_is_as_the_theory_says(rows):
         assert magnitudes[0] == pytest.approx(expected, rel=0.05)
 
 
+def test_expected_magnitudes_are_those_of_gaussian_noise_coordinate_by_coordinate(rows):
+    # One coordinate's deviation and mean are a hundred times another's: the layer's say little.
+    scale, mean = torch.logspace(-1, 1, 400), torch.logspace(-1, 1, 400).flip(0)
+    x = data(64, 400) * scale + mean * torch.randn(400)
+    model, loss = rows(x, -x)
+    found = gradient_size(model, loss, (x, -x), [1, 16, 48, 64], repeats=30)
+    for size, expected in zip(found.mean_magnitude[1:], found.expected_magnitude[1:], strict=True):
+        assert size == pytest.approx(expected, rel=0.02)
+        assert expected[1] == pytest.approx(expected[0])  # negative means too
+    deviation = found.deviation[0]
+    assert found.expected_magnitude[1][0] < 0.8 * mean_gradient_magnitude(deviation, 1)
+    assert found.expected_magnitude[-1] == pytest.approx([float(x.mean(0).abs().mean())] * 2)
+
+
 def test_no_example_is_drawn_twice(rows):
     x = torch.eye(8, dtype=torch.float64)
     model, loss = rows(x, x)
@@ -86,7 +100,8 @@ def test_chunks_change_nothing_but_the_number_of_passes(network, batches, loss_o
     assert passes.backward == 1 + 3 + 3  # the whole data once, also as a batch size
     chunked = gradient_size(model, loss_of(model), batch, [2, 10, 24], repeats=3, chunk=7)
     assert passes.backward == 7 + (4 + 3 * 1 + 3 * 2)
-    for name in ("mean_magnitude", "mean_square", "deviation", "full_square"):
+    fields = ("mean_magnitude", "mean_square", "deviation", "full_square", "expected_magnitude")
+    for name in fields:
         torch.testing.assert_close(getattr(chunked, name), getattr(whole, name))
     assert whole.layers == [name for name, _ in model.named_parameters()]
 

@@ -12,7 +12,7 @@ from largebatch import probes
 LOOKS = {
     "curvature_radius": lambda t: probes.curvature_radius(t.model, t.loss, t.batch, chunk=4),
     "by_differences": lambda t: probes.curvature_radius(
-        t.model, t.loss, t.batch, method="differences"
+        t.model, t.loss, t.batch, weights=None, method="differences"
     ),
     "discarded_gradient": lambda t: probes.discarded_gradient(t.model, t.losses, t.batch, chunk=4),
     "distance_to_minimum": lambda t: probes.distance_to_minimum(t.model, t.loss, t.batch),

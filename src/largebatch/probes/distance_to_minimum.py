@@ -2,18 +2,18 @@ r"""How far each weight is from its minimum, if the loss along it is a parabola.
 
     d = g/h        mean of abs(d) over a layer
 
-g: gradient of the batch; h: the diagonal of its Hessian, by Hutchinson's estimate. In units of the
-weight. Where h < 0 it is the distance to a maximum, and their share is told; a weight in which the
-loss is linear (h = 0) has none and is left out.
+g: gradient of the batch; h: the diagonal of its Hessian, in weights of each layer drawn at random
+or in all. In units of the weight. Where h < 0 it is the distance to a maximum, and their share is
+told; a weight in which the loss is linear (h = 0) has none and is left out.
 Source: Gao and Zhong (CURV), Eq. 25-28, with h = 2a. Theirs is E|d| = S*sqrt(2/(pi*n))/h (corrected
 by sqrt(2)) for a batch of n examples whose gradient is noise alone, with S one example's deviation
 and one h for all weights: `largebatch.theory.mean_distance_to_minimum`, with S from
 :func:`~largebatch.probes.gradient_size`. So abs(d) falls as 1/sqrt(n) until the gradient's mean,
 which they leave out, is what remains.
 
-The mean is made by the weights with the smallest h, where the estimate errs most: the median is
-steadier. More samples and larger batches are against the errors; without any is h where the Hessian
-is diagonal.
+The mean is made by the weights with the smallest abs(h): the median is steadier. Hutchinson's h of
+all weights at once (weights=None) is mostly error in a network, and distances then too short: see
+:func:`~largebatch.probes.curvature_radius`.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from typing import Any
 from torch import nn
 
 from ..curvature import Method
-from .diagonals import bent, gradient_and_diagonal, statistics_of
-from .gradients import LossFn, layers
+from .diagonals import Estimate, bent, gradient_and_diagonal, statistics_of
+from .gradients import LossFn, layers, trained
 
 __all__ = ["DistanceToMinimum", "distance_to_minimum"]
 
@@ -39,9 +39,10 @@ class DistanceToMinimum:
         layers: names of the layers.
         mean_distance: the mean of abs(g/h) over the layer's curved weights.
         median: its median over them, the lower of the two in the middle.
-        straight: share of the layer's weights that have no curvature, and are left out.
-        concave: share of the curved weights with h < 0, which have no minimum.
-        samples: Hutchinson's, that h is the mean of.
+        straight: share of the weights looked at that have no curvature, and are left out.
+        concave: share of the curved ones with h < 0, which have no minimum.
+        weights: how many of each layer's were looked at.
+        products: with the Hessian, that h was made of.
     """
 
     layers: list[str]
@@ -49,7 +50,8 @@ class DistanceToMinimum:
     median: list[float]
     straight: list[float]
     concave: list[float]
-    samples: int
+    weights: list[int]
+    products: int
 
 
 def distance_to_minimum(
@@ -57,27 +59,30 @@ def distance_to_minimum(
     loss_fn: LossFn,
     batch: Sequence[Any],
     *,
+    weights: int | None = 64,
     samples: int = 8,
     seed: int = 0,
     method: Method = "exact",
     chunk: int | None = None,
 ) -> DistanceToMinimum:
-    """Measure each weight's distance to its minimum, and tell of each layer's.
+    """Measure the distance to their minima of weights of each layer.
 
-    Costs two gradients over the batch and ``samples`` Hessian-vector products (with differences one
-    gradient, and two for each sample).
+    Costs two gradients over the batch and ``weights`` Hessian-vector products, or ``samples`` (by
+    differences one gradient, and two for each sample).
 
     Args:
         model: whose parameters.
         loss_fn: mean loss, ``loss_fn(*batch)``.
         batch: tensors with the example in dimension 0.
-        samples: of Hutchinson's estimate.
-        seed: names the estimate's random signs.
+        weights: of each layer, drawn at random, for one product a weight of every layer; None for
+            all weights, by Hutchinson's estimate.
+        samples: of that estimate.
+        seed: names the random weights and signs.
         method: how products are made: see :func:`largebatch.curvature.hessian_products`.
         chunk: examples of a pass.
 
     Raises:
-        ValueError: fewer than one sample.
+        ValueError: fewer than one weight or sample, drawn weights with differences.
 
     Example:
         >>> import torch
@@ -87,15 +92,16 @@ def distance_to_minimum(
         >>> distance_to_minimum(model, curve, (torch.tensor([[1.0, 4.0]]),)).mean_distance
         [2.0]
     """
-    found = gradient_and_diagonal(
-        model, loss_fn, batch, samples=samples, seed=seed, method=method, chunk=chunk
+    estimate = Estimate(weights, samples, seed, method)
+    found = gradient_and_diagonal(model, loss_fn, batch, estimate, chunk=chunk)
+    curved = [(g[bent(h)], h[bent(h)]) for g, h in found]
+    distances = [statistics_of((g / h).abs()) for g, h in curved]
+    return DistanceToMinimum(
+        layers(model),
+        [mean for mean, _, _ in distances],
+        [median for _, _, median in distances],
+        [1 - len(some) / len(h) for (_, some), (_, h) in zip(curved, found, strict=True)],
+        [statistics_of(h < 0)[0] for _, h in curved],
+        [len(h) for _, h in found],
+        estimate.products(trained(model)),
     )
-    means, medians, straight, concave = [], [], [], []
-    for g, h in zip(*found, strict=True):
-        curved = bent(h)
-        mean, _, median = statistics_of((g[curved] / h[curved]).abs())
-        means.append(mean)
-        medians.append(median)
-        straight.append(1 - float(curved.double().mean()))
-        concave.append(statistics_of(h[curved] < 0)[0])
-    return DistanceToMinimum(layers(model), means, medians, straight, concave, samples)

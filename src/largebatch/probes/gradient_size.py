@@ -9,9 +9,11 @@ gradient; g - G has the variance S^2/n * (1 - n/N), so that S^2 is unbiased (it 
 denominator) at every n below N. Units: of loss per weight, or that squared.
 Source: Gao and Zhong (CURV), Eq. 1-4 and 8, Fig. 3 and 7, who take G = 0 and n much below N: then
 E|g| = S*sqrt(2/(pi*n)) (their Eq. 4, corrected) and the loss stride is eta*S^2/n. Real gradients
-have a mean, so that E g^2 ends at mean G^2 and not at 0; and where coordinates of a layer differ in
-their deviation, S is the root of their mean square, and Gaussian noise has a smaller E|g| than S
-says.
+have a mean, so that E g^2 ends at mean G^2 and not at 0; and the coordinates of a layer differ in
+their deviation S_j, which makes E|g| smaller than their root mean square S says (by a third, in a
+small network). So Gaussian noise is told of too as it would be coordinate by coordinate:
+
+    E|g_j| = s*sqrt(2/pi)*exp(-m^2/2) + G_j*erf(m/sqrt(2)),   s^2 = S_j^2/n*(1 - n/N),   m = G_j/s
 """
 
 from __future__ import annotations
@@ -46,6 +48,8 @@ class GradientSize:
         deviation: S of each layer, of one example's gradient in one coordinate; its square is
             unbiased. NaN where no batch is smaller than the data.
         full_square: the mean of G^2 over each layer.
+        expected_magnitude: what E|g| would be of Gaussian noise about G with each coordinate's own
+            S_j, as estimated from all batches, [size][layer]; NaN as the deviation.
         examples: N.
         repeats: how many batches of each size; of size N there is one.
     """
@@ -56,6 +60,7 @@ class GradientSize:
     mean_square: list[list[float]]
     deviation: list[float]
     full_square: list[float]
+    expected_magnitude: list[list[float]]
     examples: int
     repeats: int
 
@@ -72,7 +77,7 @@ def gradient_size(
 ) -> GradientSize:
     """Measure the gradient of random batches of each size out of ``batch``, the data set.
 
-    Costs the gradients of N + repeats*(sum of the sizes below N) examples, and two copies of the
+    Costs the gradients of N + repeats*(sum of the sizes below N) examples, and four copies of the
     parameters. With batch norm in training mode the chunk is the batch that it sees.
 
     Args:
@@ -96,43 +101,53 @@ def gradient_size(
     """
     examples = len(batch[0])
     _check(batch_sizes, repeats, examples)
+    shares = {n: n / (1 - n / examples) for n in batch_sizes if n < examples}
+    batches = repeats * sum(n in shares for n in batch_sizes)
+    found = []
     with untouched(model):
         full = gradient(model, loss_fn, batch, chunk=chunk)
-        whole = _measured(full, full)
-        found = [
-            whole
-            if n == examples
-            else torch.stack(
-                [
-                    _measured(gradient(model, loss_fn, batch, chunk=chunk, rows=rows), full)
-                    for rows in _subsets(examples, n, repeats, seed)
-                ]
-            ).mean(0)
-            for n in batch_sizes
-        ]
-    pairs = [(n, f[2]) for n, f in zip(batch_sizes, found, strict=True) if n < examples]
-    noise = [spread * n / (1 - n / examples) for n, spread in pairs] or [whole[2] * math.nan]
-    variance = torch.stack(noise).mean(0)
+        variances = [torch.full_like(g, 0 if batches else math.nan, dtype=_wide(g)) for g in full]
+        for n in batch_sizes:
+            looks = [] if n in shares else [_means(full)]
+            for rows in _subsets(examples, n, repeats if n in shares else 0, seed):
+                drawn = gradient(model, loss_fn, batch, chunk=chunk, rows=rows)
+                looks.append(_means(drawn))
+                for variance, g, mean in zip(variances, drawn, full, strict=True):
+                    variance.add_((g - mean).to(variance.dtype) ** 2, alpha=shares[n] / batches)
+            found.append(torch.stack(looks).mean(0).tolist())
     return GradientSize(
         list(batch_sizes),
         layers(model),
-        [f[0].tolist() for f in found],
-        [f[1].tolist() for f in found],
-        variance.sqrt().tolist(),
-        whole[1].tolist(),
+        [magnitudes for magnitudes, _ in found],
+        [squares for _, squares in found],
+        [math.sqrt(v.mean()) for v in variances],
+        _means(full)[1].tolist(),
+        [_expected(full, variances, 1 / n - 1 / examples) for n in batch_sizes],
         examples,
         repeats,
     )
 
 
-def _measured(drawn: Sequence[Tensor], full: Sequence[Tensor]) -> Tensor:
-    """Means of abs(g), g^2 and (g - G)^2 over each layer: (3, layers), float64 on the CPU."""
-    rows = []
-    for g, mean in zip(drawn, full, strict=True):
-        wide = g.to(torch.promote_types(g.dtype, torch.float32))  # a half's square underflows
-        means = [wide.abs().mean(), wide.square().mean(), (wide - mean).square().mean()]
-        rows.append(torch.stack(means).double().cpu())
-    return torch.stack(rows, 1)
+def _means(gradients: Sequence[Tensor]) -> Tensor:
+    """Means of abs(g) and g^2 over each layer: (2, layers), float64 on the CPU."""
+    wide = [g.to(_wide(g)) for g in gradients]  # a half's square underflows
+    rows = [torch.stack([g.abs().mean(), g.square().mean()]) for g in wide]
+    return torch.stack([row.double().cpu() for row in rows], 1)
+
+
+def _expected(full: Sequence[Tensor], variances: Sequence[Tensor], share: float) -> list[float]:
+    """The mean over each layer of E|g_j|, g_j Gaussian about G_j with S_j^2 times a share."""
+    found = []
+    for mean, variance in zip(full, variances, strict=True):
+        s = (variance * share).sqrt()
+        m = mean / s.clamp_min(torch.finfo(s.dtype).tiny)  # erf is 1 of what is infinite then
+        noise = s * math.sqrt(2 / math.pi) * torch.exp(-m.square() / 2)
+        found.append(float((noise + mean * torch.erf(m / math.sqrt(2))).mean()))
+    return found
+
+
+def _wide(tensor: Tensor) -> torch.dtype:
+    return torch.promote_types(tensor.dtype, torch.float32)
 
 
 def _subsets(examples: int, n: int, repeats: int, seed: int) -> Iterator[Tensor]:
