@@ -72,7 +72,7 @@ def _layers(runs: Sequence[Probed]) -> list[Panel | None]:
 
 
 def _says(found: dict[str, Points], marks: Sequence[Mark]) -> str:
-    said = f"Cosine, mean of the first quarter of the rows to that of the last: {moved(found)}."
+    said = f"Cosine with the full data’s gradient {moved(found)}."
     for mark in marks[:2]:
         across = {label: _across(values, mark.at) for label, values in found.items()}
         steps = [f"{n}: {short(p[0])} to {short(p[1])}" for n, p in across.items() if p]

@@ -40,8 +40,7 @@ def distance(runs: Sequence[Probed]) -> Shown | None:
     return Shown(
         "distance",
         "Distance of the weights to their minimum",
-        f"Mean distance, first quarter of the rows to last: "
-        f"{moved({o.label: o.points for o in lines})}.",
+        f"Mean distance {moved({o.label: o.points for o in lines})}.",
         f"Gao and Zhong (CURV), Eq. 25 to 28, which has no figure; {here(seen)}. Each weight’s "
         "loss is taken as a parabola of its own; where curvatures differ much within a layer the "
         "mean is that of the flattest weights.",

@@ -112,10 +112,10 @@ def told(said: Sequence[str]) -> str:
 
     Example:
         >>> told(["a: 1", "b: 2"]), told(["a", "b", "c", "d"])
-        ('a: 1; b: 2', 'a; b; c; and 1 more run in the table')
+        ('a: 1; b: 2', 'a; b; c; and 1 more run')
     """
     more = len(said) - 3
-    rest = [f"and {more} more run{'s' if more > 1 else ''} in the table"] if more > 0 else []
+    rest = [f"and {more} more run{'s' if more > 1 else ''}"] if more > 0 else []
     return "; ".join([*said[:3], *rest])
 
 

@@ -39,8 +39,7 @@ def hessian(runs: Sequence[Probed]) -> Shown | None:
     return Shown(
         "hessian",
         "Curvature of the loss: eigenvalues and trace",
-        f"Largest eigenvalue of the Hessian, first quarter of the rows to last: "
-        f"{moved({o.label: o.points for o in tops})}.",
+        f"Largest eigenvalue of the Hessian {moved({o.label: o.points for o in tops})}.",
         f"No figure of the documents; {here(seen)}. A larger value is a sharper loss. The band "
         "around a trace is one standard error of its estimate to both sides.",
         panels,

@@ -95,7 +95,8 @@ class Line:
     def spots(self, place: Place) -> list[Markup]:
         """A few of its points, the last among them."""
         seen = [(x, y) for x, y in self.points if y is not None and place.visible(x, y)]
-        look = f"trial {self.style}" if self.shape else f"spot {self.style}"
+        marked = self.shape or len(self.ys()) == 1  # a lone point has no line to be seen by
+        look = f"trial {self.style}" if marked else f"spot {self.style}"
         return [
             svg.point(
                 place.said(self.label, x, short(y)),
@@ -193,15 +194,15 @@ class Mark:
 
     Example:
         >>> Mark("the rate drops", 20.0).xs()
-        [20.0]
+        []
     """
 
     label: str
     at: float
 
     def xs(self) -> list[float]:
-        """Its place."""
-        return [self.at]
+        """Wherever the rest is: a mark outside is left out."""
+        return []
 
     def ys(self) -> list[float]:
         """Any height."""
@@ -209,11 +210,15 @@ class Mark:
 
     def drawn(self, place: Place) -> Markup:
         """From floor to ceiling."""
+        if not place.x.low <= self.at <= place.x.high:
+            return Markup("")
         x = place.x(self.at)
         return svg.line(x, place.y.start, x, place.y.end, "drop")
 
     def spots(self, place: Place) -> list[Markup]:
         """A small triangle at the top."""
+        if not place.x.low <= self.at <= place.x.high:
+            return []
         top = min(place.y.start, place.y.end)
         look = svg.marker("down", place.x(self.at), top + 4, "trial fixed", 0.7)
         return [svg.point(f"{self.label}, {place.at(self.at)}", look)]

@@ -99,4 +99,4 @@ def _says(runs: Sequence[Probed]) -> str:
         said.append(f"{name}{start}{short(final)}, {times}")
     if not said:
         return "No row has a noise scale above zero: too few rows, or a gradient lost in noise."
-    return f"Noise scale, first quarter of the rows to last: {told(said)}."
+    return f"Noise scale {told(said)}."

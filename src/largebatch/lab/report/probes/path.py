@@ -32,8 +32,7 @@ def path_smoothness(runs: Sequence[Probed]) -> Shown | None:
     return Shown(
         "path-smoothness",
         "Smoothness along the path",
-        f"Smoothness L_t, first quarter of the rows to last: "
-        f"{moved({o.label: o.points for o in lines})}. {_correlated(seen)}",
+        f"Smoothness L_t {moved({o.label: o.points for o in lines})}. {_correlated(seen)}",
         "Zhao et al. (SNGM), the relaxed smoothness of Theorem 2, which has no figure: points "
         "that rise to the right are what λ above zero means, points on one height what λ = 0 "
         f"means; {here(seen)}.",
@@ -70,7 +69,7 @@ def _correlated(runs: Sequence[Probed]) -> str:
     for run in runs:
         pairs = _pairs(run)
         if len(pairs) > 4:
-            said.append(f"{run.label}: {_rank_correlation(pairs):.2f}")
+            said.append(f"{run.label}: {short(_rank_correlation(pairs))}")
     return f"Rank correlation with ‖g‖: {told(said)}." if said else ""
 
 

@@ -72,6 +72,10 @@ def _says(spreads: Sequence[Line]) -> str:
     late = {n: mean(_part(p, first=False)) for n, p in found.items()}
     if not found:
         return "No row holds workers’ losses."
+    if all(len(line.ys()) < 2 for line in spreads):
+        return (
+            f"From its lowest to its highest worker the loss differs {beside(early)} times itself."
+        )
     return (
         "From its lowest to its highest worker the loss differs by this many times itself: "
         f"{beside(early)} in the first half of the rows, {beside(late)} in the second."

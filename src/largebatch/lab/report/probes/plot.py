@@ -143,4 +143,5 @@ def _span(places: Sequence[float], across: Across) -> tuple[float, float]:
         return (low / 1.2, high * 1.2) if low < high else (low / 2, high * 2)
     if across.ticks is not None:
         return low - 0.5, high + 0.5
-    return (low, high) if low < high else (low - 0.5, high + 0.5)
+    alone = max(1.0, 0.1 * abs(low)) if across is EPOCHS else 0.1 * abs(low) or 1.0
+    return (low, high) if low < high else (low - alone, high + alone)

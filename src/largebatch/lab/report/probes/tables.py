@@ -45,11 +45,13 @@ def padded_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
 def moved(found: Mapping[str, Points]) -> str:
     """From where to where each run's values went; of more than three runs how many fell.
 
+    "From" is the mean of the first quarter of the values, "to" that of the last.
+
     Example:
         >>> moved({"gnc": [(0.0, 0.9), (9.0, 0.25)]})
         'from 0.9 to 0.25'
         >>> moved({"gnc": [(0.0, 0.9), (9.0, 0.25)], "msgd": [(0.0, 0.5)]})
-        'gnc from 0.9 to 0.25; msgd at 0.5'
+        'gnc from 0.9 to 0.25; msgd 0.5 in one row'
     """
     pairs = {label: ends(values) for label, values in found.items()}
     if len([p for p in pairs.values() if p]) > 3:
@@ -66,7 +68,7 @@ def moved(found: Mapping[str, Points]) -> str:
         if pair:
             said.append(f"{name}from {short(pair[0])} to {short(pair[1])}")
         elif (only := last(found[label])) is not None:
-            said.append(f"{name}at {short(only)}")
+            said.append(f"{name}{short(only)} in one row")
     return "; ".join(said) or "nothing that is a number"
 
 
