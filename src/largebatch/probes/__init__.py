@@ -12,6 +12,7 @@ Weights, gradients, buffers, modes and random state are after it what they were 
 """
 
 from .block_norms import BlockNorms, BlockNormsResult
+from .alignment import Alignment, alignment
 from .cosine import GradientCosine, cosine_between, gradient_cosine
 from .curvature_radius import CurvatureRadius, curvature_radius
 from .discarded_gradient import DiscardedGradient, discarded_gradient
@@ -71,5 +72,31 @@ __all__ = [
     "perturbed_loss",
     "relaxed_smoothness",
     "smoothness",
+from .hessian import Hessian, eigenpairs, hessian
+from .landscape import LossLine, LossPlane, filter_normalized, loss_line, loss_plane
+from .noise_covariance import NoiseCovariance, isotropic_condition, noise_covariance
+from .untouched import untouched
+from .worker_gradients import WorkerGradients
+
+__all__ = [
+    "Alignment",
+    "GradientCosine",
+    "Hessian",
+    "LossFn",
+    "LossLine",
+    "LossPlane",
+    "NoiseCovariance",
+    "WorkerGradients",
+    "alignment",
+    "cosine_between",
+    "eigenpairs",
+    "filter_normalized",
+    "gradient",
+    "gradient_cosine",
+    "hessian",
+    "isotropic_condition",
+    "loss_line",
+    "loss_plane",
+    "noise_covariance",
     "untouched",
 ]
