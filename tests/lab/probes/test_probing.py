@@ -10,7 +10,7 @@ import torch
 from largebatch.lab import train as train_module
 from largebatch.lab.checkpoint import load_checkpoint
 from largebatch.lab.config import RunConfig, from_dict, to_dict
-from largebatch.lab.errors import Failed, InputError
+from largebatch.lab.errors import InputError
 from largebatch.lab.probes import PROBES, ProbeKind, kinds, when
 from largebatch.lab.setup import make_training, plan_run
 from largebatch.lab.train import train
@@ -115,14 +115,27 @@ def test_what_was_asked_wrongly_is_refused_before_any_work(config, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_probe_that_fails_names_itself(config, tmp_path, monkeypatch):
+@pytest.mark.parametrize("after", [False, True])
+def test_a_probe_that_cannot_look_says_so_in_its_row(after, config, tmp_path, monkeypatch, caplog):
     def look(at):
+        if after:
+            yield
         raise ValueError("it was dark")
         yield
 
     monkeypatch.setitem(kinds.PROBES, "dark", ProbeKind("dark", "", "", "", look))
-    with pytest.raises(Failed, match="probe dark at step 2: it was dark"):
-        train(replace(config, probes=("dark@end",), updates=3), tmp_path)
+    asked_for = ("dark@end", "gradient_cosine@end")
+    train(replace(config, probes=asked_for, updates=3), tmp_path)
+    assert [row.get("error") for row in rows(tmp_path)] == ["it was dark", None]
+    assert "probe dark at step 2: it was dark" in caplog.text
+    assert ended(tmp_path)["updates"] == 3
+
+
+def test_a_probe_without_enough_workers_is_refused_before_any_work(config, tmp_path):
+    alone = replace(config, method="msgd", alpha=None, worker_size=32, probes=("noise_scale@end",))
+    with pytest.raises(InputError, match="probe noise_scale needs at least 2 workers in a step"):
+        train(alone, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_kept_checkpoints_hold_the_state_before_their_step(config, tmp_path):

@@ -100,7 +100,8 @@ def _look(
     if checkpoint is not None:
         load_checkpoint(checkpoint, training, config)
     write = partial(append_line, rows)
-    probing = Probing(due, config, plan, training, write, Meter(plan.steps, 1, 0.0))
+    clock = Meter(plan.steps, 1, 0.0)
+    probing = Probing(due, config, plan, training, write, clock, strict=True)
     _, x, y = next(batches(config, plan, step))
     refresh_if_due(config, training, step, x, y)
     with probing.around(step, x, y):

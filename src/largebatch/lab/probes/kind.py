@@ -19,6 +19,7 @@ class ProbeKind:
         source: where it comes from.
         cost: of one look, in extra gradients or Hessian products; "none" for what is at hand.
         look: what it does around a step.
+        least_workers: fewest workers of a step that it can look at.
         alone: whether it needs all of a step's workers in one process.
     """
 
@@ -27,4 +28,5 @@ class ProbeKind:
     source: str
     cost: str
     look: Look
+    least_workers: int = 1
     alone: bool = False

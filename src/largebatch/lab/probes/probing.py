@@ -8,10 +8,11 @@ A row is {"kind": "probe", "probe": name, "step": updates made, "epoch": ..., an
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -25,7 +26,7 @@ from .when import Asked, asked, when
 
 __all__ = ["Probing", "chosen_by"]
 
-T = TypeVar("T")
+log = logging.getLogger("largebatch")
 TOGETHER = 1024
 """Examples of a forward pass over many, where nothing couples them."""
 
@@ -41,6 +42,7 @@ class Probing:
         write: appends a row: ``write("probe", **values)``.
         meter: the run's clock, which stands still while a probe looks.
         processes: those that share the run.
+        strict: whether a probe that cannot look is an error; else a row says why.
     """
 
     def __init__(
@@ -52,8 +54,11 @@ class Probing:
         write: Callable[..., object],
         meter: Meter,
         processes: Processes = ALONE,
+        *,
+        strict: bool = False,
     ) -> None:
         """Look at nothing yet."""
+        self._strict = strict
         self._chosen = chosen
         self._config = config
         self._plan = plan
@@ -70,25 +75,26 @@ class Probing:
             yield
             return
         moment = self._moment(step, x, y)
-        looks = [(kind.name, kind.look(moment)) for kind in due]
-        for name, look in looks:
-            self._do(name, step, partial(next, look))
+        looks = {kind.name: kind.look(moment) for kind in due}
+        rows = {name: self._seen(name, step, partial(_begun, look)) for name, look in looks.items()}
         yield
-        for name, look in looks:
-            found = self._do(name, step, partial(_ended, look))
+        for name, look in looks.items():
+            # What could not begin cannot end.
+            row = rows[name] or self._seen(name, step, partial(_ended, look))
             self._processes.first(
-                self._write, "probe", probe=name, step=step, epoch=moment.epoch, **_fields(found)
+                self._write, "probe", probe=name, step=step, epoch=moment.epoch, **row
             )
 
-    def _do(self, name: str, step: int, do: Callable[[], T]) -> T:
+    def _seen(self, name: str, step: int, do: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """What was seen, or why nothing was: a run does not end for a probe that cannot look."""
         try:
             with self._meter.paused():
                 return do()
         except (ValueError, TypeError, RuntimeError) as error:
-            raise Failed(
-                f"probe {name} at step {step}: {error} (the run goes on without it from its "
-                "checkpoint in another --out, or anew)"
-            ) from error
+            if self._strict:
+                raise Failed(f"probe {name} at step {step}: {error}") from error
+            log.warning("probe %s at step %d: %s", name, step, error)
+            return {"error": str(error)}
 
     def _moment(self, step: int, x: Tensor, y: Tensor) -> Moment:
         plan, training, config = self._plan, self._training, self._config
@@ -119,12 +125,19 @@ def chosen_by(config: RunConfig, processes: Processes = ALONE) -> list[Asked]:
     """The probes that a run asks for.
 
     Raises:
-        InputError: one is not there, or needs all workers in one process; no such WHEN.
+        InputError: one is not there, needs more workers than there are or all of them in one
+            process; no such WHEN.
     """
     chosen = [asked(each) for each in config.probes]
     if config.keep:
         when(config.keep)
     for each in chosen:
+        if config.count < each.probe.least_workers:
+            raise InputError(
+                f"probe {each.probe.name} needs at least {each.probe.least_workers} workers in a "
+                f"step, a batch of {config.smallest_batch} over worker_size={config.worker_size} "
+                f"gives {config.count}: choose a smaller worker_size, or leave it out"
+            )
         if each.probe.alone and processes.ranks > 1:
             raise InputError(
                 f"probe {each.probe.name} needs all of a step's workers in one process, there "
@@ -133,19 +146,19 @@ def chosen_by(config: RunConfig, processes: Processes = ALONE) -> list[Asked]:
     return chosen
 
 
-def _ended(look: Generator[None, None, object]) -> object:
-    """What a look returns after its one yield."""
+def _begun(look: Generator[None, None, object]) -> dict[str, Any]:
+    next(look)
+    return {}
+
+
+def _ended(look: Generator[None, None, object]) -> dict[str, Any]:
+    """The fields of what a look returns after its one yield."""
     try:
         next(look)
     except StopIteration as stop:
-        return stop.value
+        found: Any = stop.value
+        return dataclasses.asdict(found)
     raise AssertionError("a look yields once")
-
-
-def _fields(found: object) -> dict[str, Any]:
-    assert dataclasses.is_dataclass(found)
-    assert not isinstance(found, type)
-    return dataclasses.asdict(found)
 
 
 def _couples(model: nn.Module) -> bool:

@@ -66,6 +66,7 @@ PROBES = (
         _listening(
             lambda at: probes.NoiseScale(at.worker_size, decay=0.0, geometry=("sign", "spectral"))
         ),
+        least_workers=2,
     ),
     ProbeKind(
         "block_norms",
