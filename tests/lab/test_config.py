@@ -40,6 +40,8 @@ OTHER = {  # for every field a value that is not its default
     "device": "cuda",
     "threads": 2,
     "checkpoint_seconds": 1.0,
+    "probes": ("gradient_cosine@epoch",),
+    "keep": "epoch",
 }
 
 

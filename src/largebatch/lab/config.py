@@ -119,6 +119,8 @@ class RunConfig:
         device: "cpu" or "cuda".
         threads: of the CPU; part of the configuration because sums depend on it.
         checkpoint_seconds: least time between two checkpoints.
+        probes: what the run measures of itself, each ``NAME@WHEN``; its numbers stay the same.
+        keep: before which steps a checkpoint is kept for good, a WHEN; empty for none.
         format: version of this form.
     """
 
@@ -146,6 +148,8 @@ class RunConfig:
     device: str = "cpu"
     threads: int = 1
     checkpoint_seconds: float = 30.0
+    probes: tuple[str, ...] = ()
+    keep: str = ""
     format: int = FORMAT
 
     def __post_init__(self) -> None:
@@ -206,7 +210,8 @@ def check_seed(seed: int) -> None:
 def to_dict(config: RunConfig) -> dict[str, Any]:
     """The configuration as plain JSON values."""
     plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
-    return plain
+    # A run that is not looked at is the run that it was before there were probes.
+    return {key: value for key, value in plain.items() if value or key not in ("probes", "keep")}
 
 
 def from_dict(values: Mapping[str, Any]) -> RunConfig:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -34,8 +35,17 @@ class Meter:
 
     @property
     def seconds(self) -> float:
-        """Time since the run began, scoring included, pauses between resumes not."""
+        """Time since the run began, scoring included, probes and pauses between resumes not."""
         return time.monotonic() - self._since
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Within, the clock stands still."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self._since += time.monotonic() - began
 
     def add(self, loss: Tensor, ratio: Tensor | None) -> None:
         """Note one step's loss and its offset norm over weight norm."""

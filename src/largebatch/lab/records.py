@@ -3,7 +3,7 @@
 config.json        complete: enough to run it again
 environment.json   what it ran on
 metrics.jsonl      one measurement a line, units in names
-checkpoint/        state.pt, the last one written
+checkpoint/        state.pt, the last one written; step-N.pt, those that are kept
 result.json        there once the run has ended, done or diverged
 """
 
@@ -12,13 +12,23 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from .errors import InputError
 
-__all__ = ["RunFolder", "differences", "read_json", "read_lines", "read_result", "write_json"]
+__all__ = [
+    "RunFolder",
+    "append_line",
+    "differences",
+    "read_json",
+    "read_lines",
+    "read_result",
+    "write_json",
+    "write_lines",
+]
 
 
 def write_json(path: Path, value: object) -> None:
@@ -70,6 +80,20 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def write_lines(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write a JSON Lines file anew: old or new, never half."""
+    temporary = path.with_name(path.name + ".part")
+    temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    temporary.replace(path)
+
+
+def append_line(path: Path, kind: str, **values: object) -> None:
+    """Append one measurement to a JSON Lines file, in one write."""
+    line = json.dumps(finite({"kind": kind, **values}), allow_nan=False) + "\n"
+    with path.open("a", encoding="utf-8") as file:
+        file.write(line)
+
+
 def read_result(folder: Path) -> dict[str, Any] | None:
     """The result of the run in ``folder`` if it has ended, else None."""
     path = folder / "result.json"
@@ -93,6 +117,12 @@ def finite(value: Any) -> Any:
     return value
 
 
+def _before(row: Mapping[str, Any], step: int) -> bool:
+    """Whether a measurement will not be made again from step ``step`` on."""
+    made: int = row["step"]
+    return made < step if row["kind"] == "probe" else made <= step
+
+
 class RunFolder:
     """Writes one run; opening it again for the same run goes on where its checkpoint stands."""
 
@@ -105,6 +135,17 @@ class RunFolder:
     def checkpoint(self) -> Path:
         """Where the checkpoint is, or would be."""
         return self.path / "checkpoint" / "state.pt"
+
+    def kept(self, step: int) -> Path:
+        """Where the checkpoint before step ``step`` is kept, or would be."""
+        return self.path / "checkpoint" / f"step-{step}.pt"
+
+    def kept_steps(self) -> list[int]:
+        """Before which steps checkpoints are kept."""
+        found = (
+            re.fullmatch(r"step-(\d+)\.pt", each.name) for each in self.checkpoint.parent.glob("*")
+        )
+        return sorted(int(match[1]) for match in found if match)
 
     @property
     def metrics(self) -> Path:
@@ -129,21 +170,16 @@ class RunFolder:
         """Write what the run is; drop measurements after ``step``, which will be made again."""
         write_json(self.path / "config.json", config)
         write_json(self.path / "environment.json", environment)
-        kept = [row for row in self.rows() if row["step"] <= step] if step else []
-        text = "".join(json.dumps(row) + "\n" for row in kept)
-        temporary = self.metrics.with_name("metrics.jsonl.part")
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(self.metrics)
+        kept = [row for row in self.rows() if _before(row, step)] if step else []
+        write_lines(self.metrics, kept)
 
     def rows(self) -> list[dict[str, Any]]:
         """The measurements so far; a torn last line is left out."""
         return read_lines(self.metrics)
 
     def write(self, kind: str, **values: object) -> None:
-        """Append one measurement as one line, in one write."""
-        line = json.dumps(finite({"kind": kind, **values}), allow_nan=False) + "\n"
-        with self.metrics.open("a", encoding="utf-8") as file:
-            file.write(line)
+        """Append one measurement as one line."""
+        append_line(self.metrics, kind, **values)
 
     def finish(self, result: Mapping[str, object]) -> None:
         """Write the result: from now on the run has ended."""

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
-
-import largebatch as lb
 
 from .batches import batches
-from .checkpoint import load_checkpoint, save_checkpoint
+from .checkpoint import load_checkpoint
 from .config import RunConfig, to_dict
 from .environment import environment
 from .evaluate import evaluate
 from .meter import Meter
+from .probes import Probing, chosen_by
 from .processes import ALONE, Processes
 from .records import RunFolder
+from .saving import Saving
 from .setup import Plan, check_run, load_task, make_training, plan_run
+from .stepping import refresh_if_due, take_step
 
 __all__ = ["Progress", "train"]
 
@@ -58,9 +57,9 @@ def train(
         InputError: the configuration cannot run; nothing has been written.
     """
     torch.set_num_threads(config.threads)
+    chosen = processes.each(chosen_by, config, processes)
     plan = _planned(config, data_dir, processes)
     training = make_training(config, plan, processes)
-    model, optimizers, schedulers, workers, loss_fn = training
     folder = processes.first(RunFolder, out)
     ended = processes.first(folder.result, to_dict(config))
     if ended is not None:
@@ -69,25 +68,16 @@ def train(
     measured_on = environment(processes.device(config.device), processes.ranks)
     processes.first(folder.start, to_dict(config), measured_on, start)
     meter = Meter(plan.steps, config.evaluations, seconds)
+    probing = Probing(chosen, config, plan, training, folder.write, meter, processes)
+    saving = Saving(folder, training, config, plan, processes)
     score: dict[str, float] = {}
-    saved = processes.first(time.monotonic)
-
-    def loss_of(inputs: Tensor, targets: Tensor) -> Tensor:
-        return loss_fn(workers.model(inputs), targets)
 
     for step, x, y in batches(config, plan, start, processes.names):
-        if workers.refreshes and step % config.refresh_every == 0:
-            # Every process looks at the same examples: parts of them would have statistics of
-            # their own in batch norm, and other small batches.
-            seen = config.refresh_examples
-            workers.refresh(loss_of, x[:seen], y[:seen])
-        inner = _looked_on(workers, processes, x, y)
-        loss = workers.backward(loss_of, *processes.share(x, y), inner=inner)
-        rate = float(schedulers[0].get_last_lr()[0])
-        for optimizer, scheduler in zip(optimizers, schedulers, strict=True):
-            optimizer.step()
-            scheduler.step()
-        meter.add(loss, workers.offset_to_weight_norm)
+        saving.before(step, meter.seconds)
+        refresh_if_due(config, training, step, x, y)
+        with probing.around(step, x, y):
+            loss, rate = take_step(training, processes, x, y)
+        meter.add(loss, training.workers.offset_to_weight_norm)
 
         done, epoch = step + 1, plan.epochs(step + 1)
         if meter.record_due(done):
@@ -96,15 +86,12 @@ def train(
             if not math.isfinite(row["loss"]):
                 break
         if meter.score_due(done):
-            score = processes.first(evaluate, model, plan.task, plan.split.held_out)
+            score = processes.first(evaluate, training.model, plan.task, plan.split.held_out)
             at = {"step": done, "epoch": epoch, "split": config.split}
             processes.first(folder.write, "eval", **at, **score, seconds=meter.seconds)
         # A record has just been taken, so that no loss of the next one is behind the checkpoint.
-        if meter.record_due(done) and done < plan.steps:
-            now = processes.first(time.monotonic)
-            if now - saved >= config.checkpoint_seconds:
-                save_checkpoint(folder.checkpoint, training, config, done, meter.seconds, processes)
-                saved = processes.first(time.monotonic)
+        if meter.record_due(done):
+            saving.after(done, meter.seconds)
         progress(done, plan.steps)
 
     result = processes.first(_result, folder, plan, done, meter.seconds, score)
@@ -121,17 +108,6 @@ def _planned(config: RunConfig, data_dir: Path | None, processes: Processes) -> 
 
 def _load(task: str, data_dir: Path | None) -> None:
     load_task(task, data_dir)
-
-
-def _looked_on(
-    workers: lb.Workers, processes: Processes, x: Tensor, y: Tensor
-) -> tuple[Tensor, ...] | None:
-    """The next workers' examples, for a method that looks there: some are another process's."""
-    perturb = workers.perturb
-    if processes.ranks == 1 or perturb is None or not perturb.elsewhere(workers.step):
-        return None
-    size = len(x) // (processes.ranks * workers.count)
-    return processes.share(*(torch.cat((each[size:], each[:size])) for each in (x, y)))
 
 
 def _result(

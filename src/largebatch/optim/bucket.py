@@ -104,7 +104,11 @@ class Bucket:
     def whole(self, pieces: Tensors) -> Iterator[Tensor]:
         """Whole tensors from pieces of the parameters' placement, gathered one after another."""
         for piece, owner in zip(pieces, self.owners, strict=True):
-            yield piece if self.sharding is None else self.sharding.whole(piece, owner)
+            yield (
+                piece
+                if self.sharding is None
+                else self.sharding.gathered(piece, owner.shape, owner.stride())
+            )
 
 
 def _one_kind(lists: list[Tensors]) -> bool:

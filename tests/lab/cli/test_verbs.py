@@ -46,7 +46,7 @@ def test_list_names_everything_with_its_source(cli, monkeypatch, columns):
 def test_list_as_json(cli):
     found = json.loads(cli("list", "--json")[1])
     parts = {"perturbations": PERTURBATIONS, "gradient noise": NOISES, "losses": LOSSES}
-    assert set(found) == {"tasks", "update rules", "options", "recipes", *parts}
+    assert set(found) == {"tasks", "update rules", "options", "probes", "recipes", *parts}
     for title, table in parts.items():
         assert set(found[title]) == set(table)
     assert set(found["recipes"]) == set(RECIPES)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ..methods import GROW, LONGER, LOSSES, NOISES, PERTURBATIONS, RULES, Part, Rule
+from ..probes import PROBES
 from ..recipes import RECIPES
 from ..tasks import names, resolve
 
@@ -52,6 +53,10 @@ def _plain() -> dict[str, dict[str, Any]]:
         "gradient noise": _plain_parts(NOISES),
         "losses": _plain_parts(LOSSES),
         "options": _options(),
+        "probes": {
+            p.name: {"summary": p.summary, "source": p.source, "cost": p.cost}
+            for p in PROBES.values()
+        },
         "recipes": _recipes(),
     }
 
@@ -79,6 +84,9 @@ def _text() -> str:
         "Done to the combined gradient": _methods(NOISES.values()),
         "Losses": _methods(LOSSES.values()),
         "Options": _options(),
+        "Probes (train --probe NAME@WHEN; cost of one look)": {
+            p.name: f"{p.summary} ({p.source}) [{p.cost}]" for p in PROBES.values()
+        },
         "Recipes": _recipes(),
     }
     width = min(shutil.get_terminal_size().columns, WIDEST)

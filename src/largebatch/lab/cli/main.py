@@ -19,6 +19,7 @@ VERBS = {
     "compare": "methods against each other on a task, tuned alike, with a report",
     "train": "one run of a recipe, or of settings of your own",
     "report": "make a comparison's report anew from its run folders",
+    "probe": "what a run's checkpoints show of why it went as it did, with a report",
     "list": "tasks, methods and recipes that have a name",
 }
 IN_PROCESSES = {"train"}

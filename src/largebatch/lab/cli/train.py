@@ -36,6 +36,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--batch", type=_batch, metavar="N|full", help="batch size; full: all training examples")
     add("--scale", choices=("smoke", "short", "full"), default="full", help="2, 40 or all epochs")
     add("--seed", type=int, help="seed of weights, batches and noise")
+    add(
+        "--probe",
+        dest="probes",
+        action="append",
+        default=[],
+        metavar="NAME@WHEN",
+        help="measure a probe every so many steps (hessian@10), @epoch, @start or @end; see list",
+    )
+    add("--keep", metavar="WHEN", help="keep checkpoints, likewise, for largebatch probe")
     add("--device", help="cpu or cuda")
     add("--data-dir", type=Path, help="folder of the data sets")
     add("--out", type=Path, help="the run's folder (default: runs/NAME-OF-THE-CONFIG)")
@@ -87,7 +96,8 @@ def _config(options: argparse.Namespace) -> RunConfig:
         config = recipe(options.recipe) if options.recipe else RunConfig()
     epochs = {"smoke": 2, "short": 40}.get(options.scale, config.epochs)
     config = replace(config, epochs=min(epochs, config.epochs))
-    given = {k: getattr(options, k) for k in ("task", "seed", "device")}
+    given = {k: getattr(options, k) for k in ("task", "seed", "device", "keep")}
+    given["probes"] = (*config.probes, *options.probes) or None
     config = replace(config, **{k: v for k, v in given.items() if v is not None})
     sets = dict(map(_pair, options.sets))
     return override(config, sets) if options.batch is None else _sized(config, sets, options)

@@ -55,12 +55,23 @@ def tick_text(value: float) -> str:
     """Text of a tick.
 
     Example:
-        >>> tick_text(1024), tick_text(-0.5), tick_text(0.1 + 0.2)
-        ('1,024', '−0.5', '0.3')
+        >>> tick_text(1024), tick_text(-0.5), tick_text(0.1 + 0.2), tick_text(2e-5)
+        ('1,024', '−0.5', '0.3', '2e−5')
     """
     if value and not 1e-4 <= abs(value) < 1e7:
-        return f"{value:.3g}".replace("-", MINUS)
+        digits, _, power = f"{value:.3g}".partition("e")
+        return (f"{digits}e{int(power)}" if power else digits).replace("-", MINUS)
     return f"{round(value, 6):,.10g}".replace("-", MINUS)
+
+
+def short(value: float | None) -> str:
+    """A measured number to three figures; a dash for None.
+
+    Example:
+        >>> short(1162.3), short(0.01254), short(-1.5e-7), short(None)
+        ('1,160', '0.0125', '−1.5e−7', '–')
+    """
+    return "\N{EN DASH}" if value is None else tick_text(float(f"{value:.3g}"))
 
 
 def padded(values: Iterable[float], share: float = 0.06) -> tuple[float, float]:

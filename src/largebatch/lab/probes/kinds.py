@@ -1,0 +1,11 @@
+"""All probes that have a name."""
+
+from __future__ import annotations
+
+from . import gradients, point, steps
+from .kind import ProbeKind
+
+__all__ = ["PROBES", "ProbeKind"]
+
+_ALL: tuple[ProbeKind, ...] = (*gradients.PROBES, *point.PROBES, *steps.PROBES)
+PROBES: dict[str, ProbeKind] = {kind.name: kind for kind in _ALL}
