@@ -195,6 +195,16 @@ def test_a_step_that_is_not_finite_does_not_count(bad):
     assert asdict(probe.result()) == asdict(whole.result())
 
 
+def test_a_step_of_fewer_workers_has_their_weights_alone():
+    torch.manual_seed(0)
+    probe = lb.NoiseScale(decay=0.0)
+    feed(probe, [[torch.randn(5) + 3] for _ in range(4)])
+    workers = [[torch.randn(5) + 3] for _ in range(2)]
+    feed(probe, workers, step=1)
+    check(probe.result(), oracle(workers, [1.0, 1.0], 1))
+    assert probe.result().batch_size == 2
+
+
 def test_every_so_many_steps():
     torch.manual_seed(0)
     seen, probe = lb.NoiseScale(), lb.NoiseScale(every=3)
@@ -307,3 +317,46 @@ def test_a_row_is_json(geometry):
 
 def test_mean_is_weighted():  # of the tests' own
     assert mean([[torch.tensor(1.0)], [torch.tensor(4.0)]], [2.0, 1.0])[0] == 2
+
+
+def test_the_present_one_is_a_tensor_for_a_schedule():
+    probe = lb.NoiseScale()
+    assert math.isnan(probe.noise_scale)
+    torch.manual_seed(0)
+    for step in range(3):
+        feed(probe, [[torch.randn(4, 3) + 1, torch.randn(2)] for _ in range(4)], step=step)
+        assert float(probe.noise_scale) == pytest.approx(probe.result().noise_scale)
+    feed(probe := lb.NoiseScale(), [[torch.ones(2)], [-torch.ones(2)]])
+    assert math.isnan(probe.noise_scale)
+
+
+def test_a_batch_follows_it():
+    # One weight, the mean of numbers: noise 1, signal (w - mean)^2, which falls along the run.
+    torch.manual_seed(0)
+    x = torch.randn(4096, dtype=torch.float64) * 0.5
+    weight = nn.Parameter(torch.full((), 8.0, dtype=torch.float64))
+    model = nn.Module()
+    model.weight = weight
+    optimizer = torch.optim.SGD([weight], lr=0.003)
+    workers = lb.Workers(model, optimizer, count=4)
+    course = lb.batching.FollowNoise(smallest=16, largest=256, every=5)
+    schedule = lb.batching.BatchSizeSchedule(
+        optimizer, course, base_batch=16, rule="none", workers=workers, worker_size=4
+    )
+    sampler = schedule.sampler(len(x), seed=0)
+    probe = lb.NoiseScale(examples=4, decay=0.8)
+    workers.listen(probe)
+    sizes, distances = [], []
+    for indices in sampler:
+        distances.append(weight.item())
+        workers.backward(lambda x: (weight - x).square().mean() * 5, x[indices])
+        optimizer.step()
+        schedule.observe(probe.noise_scale)
+        schedule.step()
+        sizes.append(len(indices))
+        if schedule.batch_size == 64:
+            break
+    assert schedule.batch_size == 64
+    # Noise scale 1/4 over the square of the distance: 32 at 0.09.
+    assert {s for s, d in zip(sizes, distances, strict=True) if d > 0.18} == {16}
+    assert distances[-1] < 0.09

@@ -63,6 +63,11 @@ class Averages:
         return sums / self._weights[0].to(sums.device)
 
     @property
+    def empty(self) -> bool:
+        """Whether no step was added, whether it counted or not."""
+        return self._weights is None
+
+    @property
     def steps(self) -> int:
         """How many steps have counted; read on the host."""
         return 0 if self._weights is None else int(self._weights[2])

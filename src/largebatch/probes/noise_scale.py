@@ -40,7 +40,8 @@ class NoiseScale:
     It reads each worker's gradient once and keeps one number a parameter. Nothing is read on the
     host before :meth:`result`. A step whose gradients are not finite, or that had one worker, does
     not count. Over several processes every one hears the whole, and numbers are added up in one
-    small message. Averages start anew where other parameters come into training.
+    small message. Averages start anew where other parameters come into training. Where workers
+    look at weights of their own (``perturb=``), that spreads their gradients too, and is in it.
 
     Args:
         examples: how many examples a weight of 1 stands for. Workers' weights are 1 unless
@@ -208,6 +209,17 @@ class NoiseScale:
         both = totals(layouts, list(torch.stack([own, mean], 1).unbind()))
         first, second = torch.stack(both).unbind(1)
         return first, second
+
+    @property
+    def noise_scale(self) -> Tensor:
+        """The present one, 0-dim, not read on the host: for a batch-size schedule's ``observe``.
+
+        NaN before a step has counted, and where the estimate of ||G||^2 is not above 0.
+        """
+        if self._averages.empty:
+            return torch.tensor(math.nan, dtype=torch.float64)
+        trace, square = (self._averages.mean(name).sum() for name in ("trace", "square"))
+        return torch.where(square > 0, trace / square, math.nan)
 
     def result(self) -> NoiseScaleResult:
         """What was found up to now; read on the host.
