@@ -8,6 +8,7 @@ import dataclasses
 import inspect
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from largebatch.contracts import Listener
 
 SHARE, COUNT = 6, 4
 # What probes are made from, or return, but are none.
-PARTS = {"gradient", "untouched", "LossFn", "cosine_between"}
+PARTS = {"gradient", "untouched", "LossFn", "Place", "cosine_between"}
 
 
 class Net(nn.Module):
@@ -56,6 +57,12 @@ class Scene:
     def loss(self, x, y):
         return nn.functional.cross_entropy(self.model(x), y)
 
+    def losses(self, x, y):
+        return nn.functional.cross_entropy(self.model(x), y, reduction="none")
+
+    def places(self):
+        return [partial(self.workers.at, i) for i in range(self.workers.count)]
+
     def step(self) -> None:
         self.workers.backward(self.loss, *self.batch)
         self.optimizer.step()
@@ -81,9 +88,15 @@ def clone(tensor):
 
 # Of a point: called at weights that have just been stepped.
 POINTS: dict[str, Callable[[Scene], object]] = {
+    "curvature_radius": lambda s: probes.curvature_radius(s.model, s.loss, s.batch, chunk=10),
+    "discarded_gradient": lambda s: probes.discarded_gradient(s.model, s.losses, s.batch, chunk=10),
+    "distance_to_minimum": lambda s: probes.distance_to_minimum(s.model, s.loss, s.batch),
     "gradient_cosine": lambda s: probes.gradient_cosine(
         s.model, s.loss, s.batch, [p.grad for p in s.model.parameters() if p.requires_grad]
     ),
+    "gradient_size": lambda s: probes.gradient_size(s.model, s.loss, s.batch, [4, 24], chunk=10),
+    "perturbed_loss": lambda s: probes.perturbed_loss(s.model, s.loss, s.batch, s.places()),
+    "smoothness": lambda s: probes.smoothness(s.model, s.loss, s.batch, 0.1, s.places()),
 }
 
 
@@ -113,6 +126,9 @@ STEPS: dict[str, Callable[[Scene], Any]] = {
 }
 # Of a run: numbers alone.
 RUNS: dict[str, Callable[[], object]] = {
+    "dispersion": lambda: probes.dispersion([[1.0, 2.0], [2.0, 2.0]]),
+    "fluctuation": lambda: probes.fluctuation([3.0, 1.0, 2.0, 1.0, 0.5]),
+    "oscillation": lambda: probes.oscillation([50.0, 90.0, 60.0]),
     "relaxed_smoothness": lambda: probes.relaxed_smoothness([1.0, 1.5, 3.0], [0.0, 1.0, 2.0]),
 }
 # Which need more than one worker, or places of several: how they are called with one, or none.

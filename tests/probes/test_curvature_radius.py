@@ -7,7 +7,6 @@ import torch
 from torch import nn
 
 from largebatch.probes import curvature_radius
-from largebatch.probes.diagonals import Estimate, _drawn, gradient_and_diagonal
 
 
 def parabola(model):
@@ -16,7 +15,7 @@ def parabola(model):
 
 
 @pytest.mark.parametrize("chunk", [None, 2])
-@pytest.mark.parametrize("looked_at", [64, None])
+@pytest.mark.parametrize("looked_at", [16, None])
 def test_a_parabola_along_every_weight(weights, looked_at, chunk):
     w = torch.tensor([0.0, 1.0, -2.0, 0.5], dtype=torch.float64)
     model = weights(a=w)
@@ -63,32 +62,12 @@ def test_hutchinsons_needs_many_samples():
     assert few.mean_radius != [pytest.approx(float(radii.mean()), rel=0.03)]
 
 
-def test_diagonals_of_several_layers_have_no_bias(network, batches, loss_of):
-    model, (batch,) = network(), batches(1, 12)
-    parameters = list(model.parameters())
-    gradients = torch.autograd.grad(loss_of(model)(*batch), parameters, create_graph=True)
-    flat = torch.cat([g.flatten() for g in gradients])
-    rows = [torch.autograd.grad(each, parameters, retain_graph=True) for each in flat]
-    whole = torch.stack([torch.cat([r.flatten() for r in row]) for row in rows]).diagonal()
-    dense = whole.split([p.numel() for p in parameters])
-    sums = [[torch.zeros_like(h), torch.zeros_like(h)] for h in dense]
-    for seed in range(150):
-        estimate = Estimate(weights=3, samples=1, seed=seed, method="exact")
-        found = gradient_and_diagonal(model, loss_of(model), batch, estimate, chunk=None)
-        places = [_drawn(p, estimate, layer) for layer, p in enumerate(parameters)]
-        for (_, h), at, (total, count) in zip(found, places, sums, strict=True):
-            total[at] += h.detach()
-            count[at] += 1
-    for (total, count), h in zip(sums, dense, strict=True):
-        # One draw errs by about h; each weight was drawn 8 times or more.
-        error = total / count - h
-        assert float(error.mean()) == pytest.approx(0, abs=0.05 * float(h.abs().mean()))
-        assert float(error.square().mean()) < 0.1 * float(h.square().mean())
-
-
 def test_the_estimate_does_not_depend_on_the_chunks(network, batches, loss_of, passes):
     model, (batch,) = network(), batches(1, 12)
-    for options, products in (({"weights": 20}, 20), ({"weights": None, "samples": 3}, 3)):
+    for options, products in (
+        ({"weights": 20}, 20 + 3 + 20 + 3),
+        ({"weights": None, "samples": 3}, 3),
+    ):
         passes.backward = 0
         whole = curvature_radius(model, loss_of(model), batch, **options)
         assert passes.backward == 2 + products  # two gradients, and the products
@@ -151,6 +130,7 @@ def test_refuses(network, batches, loss_of):
     with pytest.raises(ValueError, match="got weights=0: give None for all"):
         curvature_radius(model, loss_of(model), batch, weights=0)
     with pytest.raises(
-        ValueError, match="drawn weights by more than their size: give weights=None"
+        ValueError,
+        match="drawn weights have exact products, got method='differences': give weights=None",
     ):
         curvature_radius(model, loss_of(model), batch, method="differences")

@@ -20,7 +20,7 @@ def test_the_distance_to_a_known_minimum(weights):
         assert found.mean_distance == [pytest.approx(3.5 / 3), pytest.approx(7.0)]
         assert found.median == [pytest.approx(0.5), pytest.approx(7.0)]
         assert (found.straight, found.concave) == ([0.0, 0.0], [0.0, 0.0])
-        assert (found.weights, found.products) == ([3, 1], 3)
+        assert (found.weights, found.products) == ([3, 1], 4)
 
 
 def test_at_the_datas_minimum_a_batch_is_as_far_from_its_own_as_the_theory_says(weights):
@@ -33,7 +33,7 @@ def test_at_the_datas_minimum_a_batch_is_as_far_from_its_own_as_the_theory_says(
     assert deviation == pytest.approx(10.0, rel=0.02)
     for n in (16, 64):
         batches = [x[i * n : (i + 1) * n] for i in range(16)]
-        found = [distance_to_minimum(model, look, (each,)) for each in batches]
+        found = [distance_to_minimum(model, look, (each,), weights=300) for each in batches]
         mean = sum(each.mean_distance[0] for each in found) / 16
         assert mean == pytest.approx(mean_distance_to_minimum(deviation, n, 5.0), rel=0.05)
 
@@ -52,9 +52,9 @@ def test_maxima_and_straight_weights_are_told_of(weights):
 def test_its_passes(network, batches, loss_of, passes):
     model, (batch,) = network(), batches(1, 12)
     distance_to_minimum(model, loss_of(model), batch, weights=4, chunk=6)
-    assert passes.backward == 2 * (2 + 4)
+    assert passes.backward == 2 * (2 + 4 + 3 + 4 + 3)
     distance_to_minimum(model, loss_of(model), batch, weights=None, samples=3)
-    assert passes.backward == 2 * (2 + 4) + 2 + 3
+    assert passes.backward == 2 * (2 + 4 + 3 + 4 + 3) + 2 + 3
 
 
 def test_nan_stays_nan(weights):

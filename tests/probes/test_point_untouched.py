@@ -1,4 +1,4 @@
-"""Probes of a point leave all as it was, bit for bit, also batch norm's and dropout's."""
+"""Probes of a point leave all as it was where they fail too, and the step after them."""
 
 from functools import partial
 
@@ -73,18 +73,6 @@ def same(a, b):
     if isinstance(a, list):
         return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
     return a == b
-
-
-@pytest.mark.parametrize("recording", [True, False])
-@pytest.mark.parametrize("name", LOOKS)
-def test_all_is_as_it_was(name, recording):
-    training = Training()
-    with torch.set_grad_enabled(recording):
-        before = training.state()
-        LOOKS[name](training)
-        after = training.state()
-    assert {key: same(before[key], after[key]) for key in before} == dict.fromkeys(before, True)
-    assert all(x is y for x, y in zip(before["gradients"], after["gradients"], strict=True))
 
 
 @pytest.mark.parametrize("name", LOOKS)

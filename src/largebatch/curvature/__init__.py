@@ -11,6 +11,7 @@ Example:
 from .diagonal import hutchinson_diagonal, rademacher
 from .lanczos import Eigenpairs, eigenpairs_of, top_eigenpairs
 from .passes import LossFn
+from .places import diagonal_at
 from .products import Method, Product, hessian_products, hessian_vector_product
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "LossFn",
     "Method",
     "Product",
+    "diagonal_at",
     "eigenpairs_of",
     "hessian_products",
     "hessian_vector_product",

@@ -27,7 +27,7 @@ from .differences import difference, refuse_halves
 from .passes import LossFn, check_reached, evaluated
 from .twice import refuse_once_differentiable
 
-__all__ = ["Method", "Product", "hessian_products", "hessian_vector_product"]
+__all__ = ["Method", "Product", "hessian_products", "hessian_vector_product", "second_backward"]
 
 Method = Literal["exact", "differences"]
 Product = Callable[[Sequence[Tensor]], list[Tensor]]
@@ -131,7 +131,7 @@ def _exact(fn: LossFn, trained: Sequence[Tensor]) -> Product:
         if not bent:
             return [torch.zeros_like(v) for v in vectors]
         outputs, weights = [gradients[j] for j in bent], [vectors[j] for j in bent]
-        with _second_backward():
+        with second_backward():
             rows = torch.autograd.grad(
                 outputs, trained, weights, retain_graph=True, allow_unused=True
             )
@@ -158,7 +158,8 @@ def _placed(row: Tensor, like: Tensor) -> Tensor:
 
 
 @contextmanager
-def _second_backward() -> Iterator[None]:
+def second_backward() -> Iterator[None]:
+    """Within, what cannot be differentiated twice is told of with what to do about it."""
     try:
         yield
     except RuntimeError as error:

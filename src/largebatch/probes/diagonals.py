@@ -1,13 +1,12 @@
-r"""A batch's gradient and its Hessian's diagonal at one point, in all weights or in some.
+r"""A batch's gradient and its Hessian's diagonal at one point, in some weights or in all.
 
-    all      h = mean over z of z*(H z),  z = -1 or 1 in every weight          Hutchinson's
-    drawn    h_i = v_i*(H v)_i,           v = -1 or 1 in one weight i of each layer, 0 in others
+    drawn    h_i = (H e_i)_i                        a product for each of some weights i of a layer
+    all      h = mean over z of z*(H z),  z = -1 or 1 in every weight        Hutchinson's
 
-One z errs in weight i with the variance sum over j != i of H_ij^2: over all weights of a network
-that is more than h_i itself, for hundreds of samples. In v only the few other layers' weights are
-in that sum. So statistics of a layer are taken from weights drawn at random, without replacement,
-whose h hardly errs, where the mean over z of all would show its own error. Both have no bias in h.
-Chunks of a batch see the same z and v, so that h does not depend on them.
+The second errs in weight i with the variance sum over j != i of H_ij^2 a sample: in a network that
+is more than h_i itself for hundreds of samples, and what is made of 1/h shows the error. So the
+statistics of a layer are taken from weights drawn at random, without replacement, whose h has no
+error. Chunks of a batch see the same weights and z, so that h does not depend on them.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from ..curvature import LossFn as Loss
-from ..curvature import Method, hessian_products, hutchinson_diagonal, rademacher
+from ..curvature import Method, diagonal_at, hutchinson_diagonal
 from ..seeding import generator
 from .gradients import LossFn, chunks, gradient, trained
 from .untouched import untouched
@@ -37,7 +36,7 @@ class Estimate:
     """How a diagonal is estimated.
 
     Attributes:
-        weights: of each layer, drawn at random, at a product for one of every layer; None for all.
+        weights: how many of each layer are drawn at random; None for all.
         samples: products that Hutchinson's of all is the mean of; not used for drawn ones.
         seed: names the random numbers.
         method: how products are made: see :func:`largebatch.curvature.hessian_products`.
@@ -60,15 +59,15 @@ class Estimate:
             )
         if self.weights is not None and self.method != "exact":
             raise ValueError(
-                f"method={self.method!r} would move the few drawn weights by more than their size: "
-                "give weights=None, or use exact products"
+                f"drawn weights have exact products, got method={self.method!r}: give "
+                "weights=None, or use 'exact'"
             )
 
     def products(self, parameters: Sequence[Tensor]) -> int:
         """How many products with the Hessian it takes."""
         if self.weights is None:
             return self.samples
-        return min(self.weights, max(p.numel() for p in parameters))
+        return sum(min(self.weights, p.numel()) for p in parameters)
 
 
 def gradient_and_diagonal(
@@ -118,18 +117,7 @@ def _diagonal(
         options = {"samples": estimate.samples, "seed": estimate.seed}
         whole = hutchinson_diagonal(loss, parameters, **options, method=estimate.method)
         return [h.flatten() for h in whole]
-    product = hessian_products(loss, parameters, method=estimate.method)
-    signs = [rademacher(at, estimate.seed, layer) for layer, at in enumerate(places)]
-    found = [torch.zeros(len(at), dtype=_wide(p)) for p, at in zip(parameters, places, strict=True)]
-    for k in range(estimate.products(parameters)):
-        # Not zeros_like: flat numbers of places are in the order of the indices, in any format.
-        vectors = [torch.zeros(p.shape, dtype=p.dtype, device=p.device) for p in parameters]
-        for v, at, sign in zip(vectors, places, signs, strict=True):
-            v.view(-1)[at[k : k + 1]] = sign[k : k + 1].to(v.dtype)
-        rows = product(vectors)
-        for h, row, at, sign in zip(found, rows, places, signs, strict=True):
-            h[k : k + 1] = row.flatten()[at[k : k + 1]] * sign[k : k + 1]
-    return [h.to(p.device) for h, p in zip(found, parameters, strict=True)]
+    return diagonal_at(loss, parameters, places)
 
 
 def _at(loss_fn: LossFn, piece: Sequence[Any]) -> Loss:

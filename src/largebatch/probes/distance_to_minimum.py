@@ -59,7 +59,7 @@ def distance_to_minimum(
     loss_fn: LossFn,
     batch: Sequence[Any],
     *,
-    weights: int | None = 64,
+    weights: int | None = 16,
     samples: int = 8,
     seed: int = 0,
     method: Method = "exact",
@@ -67,17 +67,17 @@ def distance_to_minimum(
 ) -> DistanceToMinimum:
     """Measure the distance to their minima of weights of each layer.
 
-    Costs two gradients over the batch and ``weights`` Hessian-vector products, or ``samples`` (by
-    differences one gradient, and two for each sample).
+    Costs two gradients over the batch and for each layer ``weights`` Hessian-vector products, of
+    that layer alone; or ``samples`` in all (by differences one gradient, and two a sample).
 
     Args:
         model: whose parameters.
         loss_fn: mean loss, ``loss_fn(*batch)``.
         batch: tensors with the example in dimension 0.
-        weights: of each layer, drawn at random, for one product a weight of every layer; None for
-            all weights, by Hutchinson's estimate.
+        weights: how many of each layer are drawn at random; None for all weights, by Hutchinson's
+            estimate.
         samples: of that estimate.
-        seed: names the random weights and signs.
+        seed: names the random weights or signs.
         method: how products are made: see :func:`largebatch.curvature.hessian_products`.
         chunk: examples of a pass.
 

@@ -142,14 +142,14 @@ PROBES = (
         "curvature_radius",
         "radius of curvature of the loss along each weight: mean, spread, median of a layer",
         "CURV, Eq. 9 and Fig. 2",
-        "2 gradients and at most 64 Hessian products of the batch",
+        "2 gradients and 16 Hessian products a layer of the batch",
         _curvature_radius,
     ),
     ProbeKind(
         "distance_to_minimum",
         "how far each weight is from its parabola's minimum: mean |g/h| of a layer",
         "CURV, Eq. 25-28",
-        "2 gradients and at most 64 Hessian products of the batch",
+        "2 gradients and 16 Hessian products a layer of the batch",
         _distance_to_minimum,
     ),
 )
