@@ -1,6 +1,7 @@
 """How the gradient shrinks as the batch grows: CURV, Fig. 3, and Fig. 7 in its loss stride.
 
     E|g_i| = sigma*sqrt(2/(pi*n))        E g_i^2 = sigma^2/n
+    E g_i^2 = G_i^2 + sigma^2/n*(1 - n/N)        with the full gradient G, drawn from N examples
 
 n: batch size; sigma: deviation of one example's gradient coordinate, mean zero [CURV 2, 4 and 8;
 4 as printed is too large by sqrt 2]. Both lines are drawn from the rows' own `deviation`.
@@ -12,7 +13,7 @@ from collections.abc import Callable, Sequence
 from ..marks import shorten
 from ..metric import count
 from ..parts import Panel
-from ..read import Record
+from ..read import Record, number
 from ..scales import short
 from .fields import Points, numbers, table_of
 from .figure import Shown, kept, key, run_keys, source_rows, told
@@ -70,7 +71,8 @@ def batch_sizes(runs: Sequence[Probed]) -> list[Shown]:
             mean_square,
             "Form of Gao and Zhong (CURV), Fig. 7: the stride E(ΔL)/η, which is the mean of g² "
             f"(Eq. 8), there over the first epoch; {here(seen) if seen else ''}, first probed "
-            "step. Dashed: σ²/n, σ measured over single examples.",
+            "step. Dashed: σ²/n, σ measured over single examples; dotted: with the gradient’s "
+            "mean, batches drawn without replacement, G² + σ²/n·(1 − n/N).",
         ),
     ]
     return [figure for figure in found if figure is not None]
@@ -90,6 +92,8 @@ def _figure(
     for layer in chosen:
         lines = [Line(r.label, measured[r.label, layer], r.style, r.shape) for r in runs]
         over: list[Layer] = [*(_theory(run, layer, theory) for run in runs), *lines]
+        if field == "mean_square":
+            over[:0] = [_exact(run, layer) for run in runs]
         caption = f"{what}: {shorten(layer, 34)}"
         panels.append(plot(caption, BATCH, over, limits(over, log=True)))
     charts = kept(panels)
@@ -157,6 +161,22 @@ def _theory(run: Probed, layer: str, theory: Theory) -> Line:
     return Line(f"theory, {run.label}", values, f"{run.style} theory", said=4)
 
 
+def _exact(run: Probed, layer: str) -> Line:
+    """What follows for g^2 without taking the gradient's mean as zero or the data as endless."""
+    row = run.of(PROBE)[0]
+    k, examples = _place(row, layer), number(row.get("examples"))
+    full, sigmas = numbers(row.get("full_square")), numbers(row.get("deviation"))
+    values: Points = []
+    if k is not None and examples and k < min(len(full), len(sigmas)):
+        square, sigma = full[k], sigmas[k]
+        values = [
+            (n, square + mean_square(sigma, n) * max(1 - n / examples, 0.0))
+            for n in numbers(row.get("batch_sizes"))
+            if n and square is not None and sigma is not None
+        ]
+    return Line(f"with the gradient’s mean, {run.label}", values, "theory fine", said=4)
+
+
 def _says(
     runs: Sequence[Probed], layers: Sequence[str], field: str, theory: Theory, what: str
 ) -> str:
@@ -177,5 +197,6 @@ def _says(
         return f"The rows hold {what} but no deviation: nothing to hold it against."
     return (
         f"Measured {what} over theory, range of the layers, smallest and largest batch: "
-        f"{told(said)}. Above 1 the gradient’s mean shows, which theory takes as zero."
+        f"{told(said)}. Above 1 the gradient’s mean shows, which theory takes as zero; "
+        "below 1 that a layer’s weights differ in their noise."
     )

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from ..read import Record, number
 from ..scales import short
-from .fields import last, points
+from .fields import Points, finite, last, points
 from .figure import Shown, beside, kept, key, run_keys, source_rows
 from .layers import Level, Line
 from .plot import EPOCHS, plot
@@ -29,7 +29,11 @@ def block_norms(runs: Sequence[Probed]) -> Shown | None:
     seen = [run for run in runs if run.of(PROBE)]
     lines = [Line(r.label, points(r.of(PROBE), "ratio"), r.style, r.shape) for r in seen]
     tops = [
-        Line(f"{r.label}, supremum so far", points(r.of(PROBE), "supremum"), f"faint {r.style}")
+        Line(
+            f"{r.label}, supremum so far",
+            _highest(points(r.of(PROBE), "supremum")),
+            f"faint {r.style}",
+        )
         for r in seen
     ]
     cosines = [Line(r.label, points(r.of(PROBE), "cosine"), r.style, r.shape) for r in seen]
@@ -57,6 +61,15 @@ def block_norms(runs: Sequence[Probed]) -> Shown | None:
         source_rows(seen, PROBE),
         [*run_keys(seen), key("bounds", "theory"), key("supremum so far", "faint r0")],
     )
+
+
+def _highest(found: Points) -> Points:
+    """The largest so far: a row that looked at its own step alone has no other's in it."""
+    so_far: Points = []
+    for x, y in found:
+        before = so_far[-1][1] if so_far else None
+        so_far.append((x, max(finite([before, y]), default=None)))
+    return so_far
 
 
 def _blocks(row: Record) -> float | None:

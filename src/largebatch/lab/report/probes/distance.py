@@ -30,7 +30,13 @@ def distance(runs: Sequence[Probed]) -> Shown | None:
         r.label: [Line(n, v, f"faint {r.style}", said=3) for n, v in layers[r.label].items()]
         for r in seen
     }
-    main = kept([plot("mean distance, over the layers", EPOCHS, [*drops(seen), *lines])])
+    middles = [Line(r.label, points(r.of(PROBE), "median"), r.style, r.shape) for r in seen]
+    main = kept(
+        [
+            plot("mean distance, over the layers", EPOCHS, [*drops(seen), *lines]),
+            plot("median distance, over the layers", EPOCHS, [*drops(seen), *middles]),
+        ]
+    )
     each = (
         plot(f"each layer: {r.label}", EPOCHS, drawn[r.label], limits(drawn[r.label])) for r in seen
     )
@@ -43,7 +49,7 @@ def distance(runs: Sequence[Probed]) -> Shown | None:
         f"Mean distance {moved({o.label: o.points for o in lines})}.",
         f"Gao and Zhong (CURV), Eq. 25 to 28, which has no figure; {here(seen)}. Each weight’s "
         "loss is taken as a parabola of its own; where curvatures differ much within a layer the "
-        "mean is that of the flattest weights.",
+        "mean is that of the flattest weights, the median is not.",
         panels,
         of_lines(lines, "mean distance"),
         source_rows(seen, PROBE),

@@ -61,12 +61,20 @@ def points(rows: Sequence[Record], read: str | Callable[[Record], object]) -> Po
         [(1.0, 0.5), (2.0, None)]
     """
     found: Points = []
-    for row in rows:
-        at = number(row.get("epoch"))
+    for row in placed(rows):
         value = row.get(read) if isinstance(read, str) else read(row)
-        if at is not None:
-            found.append((at, mean(numbers(value))))
+        found.append((float(row["epoch"]), mean(numbers(value))))
     return found
+
+
+def placed(rows: Sequence[Record]) -> list[Record]:
+    """The rows that say their epoch.
+
+    Example:
+        >>> placed([{"epoch": 1}, {"epoch": None}])
+        [{'epoch': 1}]
+    """
+    return [row for row in rows if number(row.get("epoch")) is not None]
 
 
 def by_layer(rows: Sequence[Record], field: str, names: str = "layers") -> dict[str, Points]:

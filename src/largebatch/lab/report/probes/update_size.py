@@ -5,11 +5,10 @@ searched space = sum over steps of mean |dw|        ||u|| <= 1/(1 - beta) where 
 
 from collections.abc import Sequence
 
-from ..metric import count
 from ..parts import Panel
-from ..read import number
+from ..read import Record, number
 from ..scales import short
-from .fields import Points, finite, mean, numbers, points
+from .fields import Points, finite, last, mean, numbers, placed, points
 from .figure import Shown, beside, kept, key, run_keys, source_rows, told
 from .layers import Band, Layer, Level, Line
 from .plot import BATCH, EPOCHS, limits, plot
@@ -51,7 +50,8 @@ def _sizes(runs: Sequence[Probed]) -> Shown | None:
         "update-size",
         "How far a step moves the weights",
         _says(runs),
-        "Form of Gao and Zhong (CURV), Fig. 5, the area below a curve being the searched space, "
+        "Form of Gao and Zhong (CURV), Fig. 5, the area below a curve being the searched space (between rows a "
+        "step is taken to be as large as in the next row), "
         "and, where runs have different batches, Fig. 4: there AlexNet on CIFAR-10, batches of 32 "
         f"to 49,152; {here(runs)}, mean over the layers. The dashed guide falls as 1/√n (Eq. 6) "
         "from the smallest batch.",
@@ -63,7 +63,26 @@ def _sizes(runs: Sequence[Probed]) -> Shown | None:
 
 
 def _searched(runs: Sequence[Probed]) -> list[Line]:
-    return [Line(r.label, points(r.of(PROBE), "searched_space"), r.style, r.shape) for r in runs]
+    return [Line(r.label, searched_space(r.of(PROBE)), r.style, r.shape) for r in runs]
+
+
+def searched_space(rows: Sequence[Record]) -> Points:
+    """The area below the curve of sizes: each row's, for all steps since the row before.
+
+    Example:
+        >>> rows = [{"step": s, "epoch": s, "mean_magnitude": [2.0]} for s in (1, 4)]
+        >>> searched_space(rows)
+        [(1.0, 2.0), (4.0, 8.0)]
+    """
+    total, before = 0.0, None
+    found: Points = []
+    for row, (at, size) in zip(placed(rows), points(rows, "mean_magnitude"), strict=True):
+        step = number(row.get("step"))
+        if size is not None and step is not None:
+            total += size * (1 if before is None else max(step - before, 0))
+            found.append((at, total))
+            before = step
+    return found
 
 
 def _early(run: Probed) -> float | None:
@@ -93,7 +112,7 @@ def _against_batch(runs: Sequence[Probed]) -> list[Panel | None]:
 
 
 def _momentum(runs: Sequence[Probed]) -> Shown | None:
-    lines = [Line(r.label, points(r.of(PROBE), "momentum_norm"), r.style, r.shape) for r in runs]
+    lines = [Line(r.label, points(r.of(PROBE), _length), r.style, r.shape) for r in runs]
     bounds = {r.label: _bound(r) for r in runs}
     known = sorted({b for b in bounds.values() if b is not None})
     levels = [Level("bound 1/(1−β)", b, "theory") for b in known]
@@ -112,12 +131,17 @@ def _momentum(runs: Sequence[Probed]) -> Shown | None:
         + (f": it {said} the bound of {short(known[-1])}." if known else ", no bound recorded."),
         "Zhao et al. (SNGM), Lemma 2, which has no figure: the bound 1/(1−β) holds where each "
         "step’s gradient has norm 1; for update rules that do not normalize it is no bound, only "
-        f"a scale; {here(runs)}. Where a row holds one norm a block, their mean is drawn.",
+        f"a scale; {here(runs)}. The norm is of all parameters at once.",
         [panel],
         of_lines(lines, "momentum norm"),
         source_rows(runs, PROBE),
         [*run_keys(runs), key("bound", "theory")],
     )
+
+
+def _length(row: Record) -> object:
+    """Of all parameters at once, which the bound is of; of a row without it, its blocks' mean."""
+    return row.get("momentum_norm") if row.get("momentum_total") is None else row["momentum_total"]
 
 
 def _bound(run: Probed) -> float | None:
@@ -126,19 +150,9 @@ def _bound(run: Probed) -> float | None:
 
 
 def _says(runs: Sequence[Probed]) -> str:
-    totals = {run.label: _total(run) for run in runs}
+    totals = {run.label: last(searched_space(run.of(PROBE))) for run in runs}
     if not finite(totals.values()):
         return (
             f"Mean step over the rate, first epoch: {beside({r.label: _early(r) for r in runs})}."
         )
-    steps = {
-        r.label: number(r.of(PROBE)[-1].get("step")) for r in runs if totals[r.label] is not None
-    }
-    last = max((s for s in steps.values() if s is not None), default=None)
-    until = "" if last is None else f" (until step {count(last)} at most)"
-    return f"Searched space, the steps’ sizes added up{until}: {beside(totals)}."
-
-
-def _total(run: Probed) -> float | None:
-    known = finite(y for _, y in points(run.of(PROBE), "searched_space"))
-    return known[-1] if known else None
+    return f"Searched space, the sizes of the steps added up: {beside(totals)}."
