@@ -138,6 +138,14 @@ def test_the_line_is_the_least_of_those_above(seed):
     assert fit.mean_excess * 12 == pytest.approx(brute(points), abs=1e-9)
 
 
+def test_neither_level_nor_slope_is_negative():
+    # Red: the edge over the mean as it is, whose level is -1.85 and, of the other, slope -1.
+    steep = relaxed_smoothness([0.1, 2.0, 4.0], [1.0, 2.0, 3.0])
+    assert (steep.smoothness, steep.growth) == pytest.approx((0.0, 4 / 3))
+    falling = relaxed_smoothness([3.0, 2.0, 1.0], [1.0, 2.0, 3.0])
+    assert (falling.smoothness, falling.growth) == (3.0, 0.0)
+
+
 def test_what_cannot_be_fitted_is_said():
     with pytest.raises(ValueError, match="a gradient norm is needed for each smoothness, got 1"):
         relaxed_smoothness([1.0], [])

@@ -46,7 +46,7 @@ def test_sizes_are_those_of_the_weights(rule):
         sizes = [float((p.detach() - b).abs().mean()) for p, b in pairs]
         searched = [a + b for a, b in zip(searched, sizes, strict=True)]
         for group in optimizer.param_groups:
-            group["lr"] = group["lr"] * 0.5
+            group["lr"] *= 0.5  # of a tensor in place
     found = probe.result()
     assert found.layers == [n for n, _ in model.named_parameters()]
     assert found.mean_magnitude == pytest.approx(sizes, rel=1e-5)
