@@ -8,7 +8,7 @@ deviation in matrix l (dimension 0 against the rest, the shorter side first); ||
 singular values. E||g - G||_1 is at most ||sigma||_1/sqrt(B), E||g_l - G_l||_* at most
 tr(C_l^(1/2))/sqrt(B): at such a batch B the noise is as large as the signal, measured in the norm
 that is dual to the one that bounds the step. Source: Naganuma et al. (2026), arXiv:2602.03001, who
-measure noise in dual norms, from the workers' gradients; the estimators here are ours.
+measure noise in dual norms, from workers' gradients; these ratios and their estimators are ours.
 
 Noise: variances and C_l are averaged over steps, without bias; only then is the root taken, and
 its bias, which falls as 1/(degrees of freedom), is taken off as it is for Gaussian noise (c4 for a

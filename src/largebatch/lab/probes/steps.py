@@ -59,13 +59,19 @@ def _path_smoothness(at: Moment) -> Generator[None, None, probes.PathSmoothnessR
 PROBES = (
     ProbeKind(
         "noise_scale",
-        "gradient noise scale: Euclidean, and in the norms of sign's and Muon's updates; signal to "
-        "noise of each layer",
+        "gradient noise scale, Euclidean and in the norm of sign's updates; signal to noise of "
+        "each layer",
         "McCandlish et al. 2018; Naganuma et al. 2026",
-        "none",
-        _listening(
-            lambda at: probes.NoiseScale(at.worker_size, decay=0.0, geometry=("sign", "spectral"))
-        ),
+        "none; memory of three gradients",
+        _listening(lambda at: probes.NoiseScale(at.worker_size, decay=0.0, geometry=("sign",))),
+        least_workers=2,
+    ),
+    ProbeKind(
+        "spectral_noise_scale",
+        "gradient noise scale in the norm of Muon's updates",
+        "Naganuma et al. 2026",
+        "some 70 products of each matrix with its transpose, and one for each worker",
+        _listening(lambda at: probes.NoiseScale(at.worker_size, decay=0.0, geometry=("spectral",))),
         least_workers=2,
     ),
     ProbeKind(

@@ -19,7 +19,7 @@ from .runs import Probed
 from .tables import of_lines
 from .training import drops, here
 
-PROBE = "noise_scale"
+PROBE, SPECTRAL = "noise_scale", "spectral_noise_scale"
 KINDS = {
     "noise_scale": "noise scale (critical batch)",
     "sign_noise_scale": "noise scale of sign updates",
@@ -34,7 +34,7 @@ def noise_scale(runs: Sequence[Probed]) -> Shown | None:
         >>> noise_scale([]) is None
         True
     """
-    seen = [run for run in runs if run.of(PROBE)]
+    seen = [run for run in runs if run.of(PROBE) or run.of(SPECTRAL)]
     lines = {kind: [_line(run, kind) for run in seen] for kind in KINDS}
     batches: list[Layer] = [
         Level(f"a batch of {count(size)}", size, "theory")
@@ -69,11 +69,14 @@ def _line(run: Probed, kind: str) -> Line:
         value = number(row.get(kind))
         return value if value is not None and value > 0 else None
 
-    return Line(run.label, points(run.of(PROBE), positive), run.style, run.shape)
+    # The spectral one costs so much that it is a probe of its own, seldom asked for.
+    rows = run.of(SPECTRAL if kind == SPECTRAL else PROBE) or run.of(PROBE)
+    return Line(run.label, points(rows, positive), run.style, run.shape)
 
 
 def _batch(run: Probed) -> float:
-    sizes = finite(number(row.get("batch_size")) for row in run.of(PROBE))
+    rows = [*run.of(PROBE), *run.of(SPECTRAL)]
+    sizes = finite(number(row.get("batch_size")) for row in rows)
     return sizes[-1] if sizes else float(run.run.batch_size)
 
 
