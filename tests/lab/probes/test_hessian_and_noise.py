@@ -9,22 +9,21 @@ from largebatch.probes import isotropic_condition
 def train(cli, read, tmp_path):
     """Trains on digits with a probe, and returns its rows."""
 
-    def run(*arguments, name="run"):
-        out = tmp_path / name
-        given = ["--task", "digits", "--batch-size", 128, "--worker-size", 16, "--lr", 0.1]
-        code, _, err = cli("train", *given, "--updates", 3, *arguments, "--out", out)
+    def run(*probes, **settings):
+        sets = {"worker_size": 16, "lr": 0.1, "updates": 3, "threads": 1, **settings}
+        given = [word for key, value in sets.items() for word in ("--set", f"{key}={value}")]
+        asked = [word for each in probes for word in ("--probe", each)]
+        to = ["--batch", 128, "--out", tmp_path / "run"]
+        code, _, err = cli("train", "--task", "digits", *given, *asked, *to)
         assert code == 0, err
-        return [row for row in read(out / "metrics.jsonl") if row["kind"] == "probe"]
+        return [row for row in read(tmp_path / "run" / "metrics.jsonl") if row["kind"] == "probe"]
 
     return run
 
 
 def test_noise_of_a_run(train):
     # Red: the offsets of another method, rows of another step, isotropic noise told from itself.
-    rows = train(
-        "--method", "rnc", "--alpha", 1.0, "--probe", "noise_covariance@2",
-        "--probe", "offset_covariance@2", name="rnc",
-    )  # fmt: skip
+    rows = train("noise_covariance@2", "offset_covariance@2", method="rnc", alpha=1.0)
     found = {(row["probe"], row["step"]): row for row in rows}
     assert set(found) == {(p, s) for p in ("noise_covariance", "offset_covariance") for s in (0, 2)}
     noise, offset = (found[p, 2] for p in ("noise_covariance", "offset_covariance"))
@@ -44,12 +43,12 @@ def test_noise_of_a_run(train):
 
 
 def test_curvature_of_a_run(train):
-    rows = train(
-        "--method", "gnc", "--alpha", 0.5, "--refresh-examples", 200, "--probe", "hessian@end",
-        "--probe", "alignment@end", "--probe", "offset_alignment@end",
-        "--probe", "loss_line@end", "--probe", "loss_plane@end",
-    )  # fmt: skip
-    found = {row["probe"]: row for row in rows}
+    names = ("hessian", "alignment", "offset_alignment", "loss_line", "loss_plane")
+    asked = [f"{name}@end" for name in names]
+    found = {
+        row["probe"]: row for row in train(*asked, method="gnc", alpha=0.5, refresh_examples=200)
+    }
+    assert set(found) == set(names)
     hessian, alignment = found["hessian"], found["alignment"]
     assert len(hessian["eigenvalues"]) == 10
     assert max(hessian["residuals"]) < 0.01 * hessian["eigenvalues"][0]
