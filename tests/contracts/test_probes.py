@@ -21,7 +21,17 @@ from largebatch.contracts import Listener
 
 SHARE, COUNT = 6, 4
 # What probes are made from, or return, but are none.
-PARTS = {"gradient", "untouched", "LossFn", "Place", "cosine_between"}
+PARTS = {
+    "LossFn",
+    "Place",
+    "WorkerGradients",
+    "cosine_between",
+    "eigenpairs",
+    "filter_normalized",
+    "gradient",
+    "isotropic_condition",
+    "untouched",
+}
 
 
 class Net(nn.Module):
@@ -86,11 +96,31 @@ def clone(tensor):
     return None if tensor is None else tensor.clone()
 
 
+def rows(scene: Scene) -> list[torch.Tensor]:
+    """What six workers could have shown of each layer in training."""
+    lengths = torch.linspace(-1, 1, 6).square()
+    given = [p.grad for p in scene.model.parameters() if p.requires_grad]
+    return [torch.stack([g * c + g.roll(j) for j, c in enumerate(lengths)]) for g in given]
+
+
+def names(scene: Scene) -> list[str]:
+    return [name for name, p in scene.model.named_parameters() if p.requires_grad]
+
+
 # Of a point: called at weights that have just been stepped.
 POINTS: dict[str, Callable[[Scene], object]] = {
     "curvature_radius": lambda s: probes.curvature_radius(s.model, s.loss, s.batch, chunk=10),
     "discarded_gradient": lambda s: probes.discarded_gradient(s.model, s.losses, s.batch, chunk=10),
     "distance_to_minimum": lambda s: probes.distance_to_minimum(s.model, s.loss, s.batch),
+    "alignment": lambda s: probes.alignment(
+        rows(s), probes.eigenpairs(s.model, s.loss, s.batch, 2, chunk=10)
+    ),
+    "hessian": lambda s: probes.hessian(s.model, s.loss, s.batch, k=2, samples=3),
+    "loss_line": lambda s: probes.loss_line(s.model, s.loss, s.batch, chunk=10),
+    "loss_plane": lambda s: probes.loss_plane(
+        s.model, s.loss, s.batch, positions_a=[0.0, 1.0], positions_b=[-1.0, 0.5, 1.0]
+    ),
+    "noise_covariance": lambda s: probes.noise_covariance(names(s), rows(s)),
     "gradient_cosine": lambda s: probes.gradient_cosine(
         s.model, s.loss, s.batch, [p.grad for p in s.model.parameters() if p.requires_grad]
     ),
@@ -133,6 +163,7 @@ RUNS: dict[str, Callable[[], object]] = {
 }
 # Which need more than one worker, or places of several: how they are called with one, or none.
 ALONE: dict[str, Callable[[], object]] = {
+    "noise_covariance": lambda: probes.noise_covariance(["w"], [torch.ones(1, 9)]),
     "NoiseScale": lambda: Scene(count=1).workers.listen(probes.NoiseScale()),
 }
 

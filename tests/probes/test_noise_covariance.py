@@ -105,7 +105,7 @@ def test_no_noise_equal_workers_and_infinities():
 def test_refuses_by_name():
     rows = torch.randn(4, 9)
     for layers, given, more, said in (
-        (["w"], [rows[:1]], {}, "at least two workers to be told from their mean, got 1"),
+        (["w"], [rows[:1]], {}, "needs at least two workers to be told from their mean, got 1"),
         (["w"], [rows, rows], {}, r"one of the 1 layers needs.*got \[4, 4\] rows"),
         (["w", "v"], [rows, rows[:3]], {}, r"got \[4, 3\] rows"),
         (["w"], [rows], {"percentiles": [50, 101]}, r"percents from 0 to 100, got \[50, 101\]"),

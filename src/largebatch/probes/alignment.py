@@ -19,6 +19,7 @@ import math
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -175,6 +176,7 @@ def _jackknifed(parts: Tensor, squares: Tensor) -> tuple[Tensor, Tensor]:
     return corrected, (spread * (workers - 1) / workers).sqrt()
 
 
+@lru_cache(maxsize=256)
 def _interval(workers: int, k: int, size: int, draws: int, seed: int) -> tuple[float, float]:
     """Between which 95% of isotropic noise's shares in k directions are."""
     if k >= size:

@@ -125,8 +125,7 @@ def gram(rows: Tensor) -> Tensor:
     """Inner products of the rows less their mean, (M, M) in float64 on the CPU."""
     if len(rows) < 2:
         raise ValueError(
-            f"noise needs the gradients of at least two workers to be told from their mean, got "
-            f"{len(rows)}"
+            f"noise needs at least two workers to be told from their mean, got {len(rows)}"
         )
     total = torch.zeros(len(rows), len(rows), dtype=torch.float64, device=rows.device)
     for _, piece in centred(rows):

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from . import gradients, point, steps
+from . import gradients, hessian, noise, point, steps
 from .kind import ProbeKind
 
 __all__ = ["PROBES", "ProbeKind"]
 
-_ALL: tuple[ProbeKind, ...] = (*gradients.PROBES, *point.PROBES, *steps.PROBES)
+_ALL: tuple[ProbeKind, ...] = (
+    *gradients.PROBES,
+    *hessian.PROBES,
+    *noise.PROBES,
+    *point.PROBES,
+    *steps.PROBES,
+)
 PROBES: dict[str, ProbeKind] = {kind.name: kind for kind in _ALL}
