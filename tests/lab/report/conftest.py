@@ -3,11 +3,13 @@
 import json
 import math
 import random
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from in_browser import FLAGS
 
 Make = Callable[..., Path]
 FINAL = {  # what a method reaches at (small batch, 1024), before the seed's own luck
@@ -21,6 +23,25 @@ FINAL = {  # what a method reaches at (small batch, 1024), before the seed's own
     "torch.optim:NAdam": 91.5,
 }
 REFERENCE = 96.1
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    chromium, chromedriver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not chromium or not chromedriver:
+        pytest.skip("chromium and chromedriver are not both on PATH")
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
+    for flag in FLAGS:
+        options.add_argument(f"--{flag}")
+    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('profile')}")
+    driver = webdriver.Chrome(options=options, service=Service(chromedriver))
+    yield driver
+    driver.quit()
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from ..metric import count
 from ..parts import Panel
 from ..read import Record, number
 from ..scales import short
-from .fields import Points, numbers, table_of
+from .fields import Points, names, numbers, table_of
 from .figure import Shown, kept, key, run_keys, source_rows, told
 from .layers import Layer, Line
 from .plot import BATCH, limits, plot
@@ -79,9 +79,9 @@ def batch_sizes(runs: Sequence[Probed]) -> list[Shown]:
 
 
 def _figure(
-    runs: Sequence[Probed], names: tuple[str, str, str, str], theory: Theory, source: str
+    runs: Sequence[Probed], words: tuple[str, str, str, str], theory: Theory, source: str
 ) -> Shown | None:
-    name, heading, what, field = names
+    name, heading, what, field = words
     chosen = _chosen(runs)
     measured = {
         (run.label, layer): _points(run.of(PROBE)[0], field, layer)
@@ -118,16 +118,16 @@ def _figure(
 
 def _names(runs: Sequence[Probed]) -> list[str]:
     rows = [run.of(PROBE)[0] for run in runs]
-    return list(dict.fromkeys(str(n) for row in rows for n in row.get("layers") or []))
+    return list(dict.fromkeys(n for row in rows for n in names(row)))
 
 
 def _chosen(runs: Sequence[Probed]) -> list[str]:
     """A few layers from first to last: of weights, where names tell them from biases."""
-    names = _names(runs)
-    names = [n for n in names if not n.endswith("bias")] or names
-    if len(names) <= PANELS:
-        return names
-    return [names[round(k * (len(names) - 1) / (PANELS - 1))] for k in range(PANELS)]
+    every = _names(runs)
+    layers = [n for n in every if not n.endswith("bias")] or every
+    if len(layers) <= PANELS:
+        return layers
+    return [layers[round(k * (len(layers) - 1) / (PANELS - 1))] for k in range(PANELS)]
 
 
 def _left_out(runs: Sequence[Probed], chosen: Sequence[str]) -> str:
@@ -136,8 +136,8 @@ def _left_out(runs: Sequence[Probed], chosen: Sequence[str]) -> str:
 
 
 def _place(row: Record, layer: str) -> int | None:
-    names = [str(n) for n in row.get("layers") or []]
-    return names.index(layer) if layer in names else None
+    layers = names(row)
+    return layers.index(layer) if layer in layers else None
 
 
 def _points(row: Record, field: str, layer: str) -> Points:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from ..parts import Panel, Table
 from ..read import Record
 from ..scales import short
-from .fields import finite, numbers
+from .fields import finite, names, numbers
 from .figure import Shown, kept, key, run_keys, source_rows, told
 from .layers import Layer, Line, Spans
 from .plot import limits, numbered, plot
@@ -49,35 +49,35 @@ def _last(runs: Sequence[Probed]) -> list[Panel | None]:
 def _panel(runs: Sequence[Probed], which: int, word: str) -> Panel | None:
     if not runs:
         return None
-    names = [str(n) for n in runs[0].of(PROBE)[which].get("layers", [])]
+    layers = names(runs[0].of(PROBE)[which])
     drawn: list[Layer] = []
     means: list[Layer] = []
-    for run in runs:
+    for k, run in enumerate(runs):
         row = run.of(PROBE)[which]
-        shift = 0.5 * (run.index - (len(runs) - 1) / 2) / max(len(runs), 2)
-        spans, medians = _spans(row, shift, names)
+        shift = 0.5 * (k - (len(runs) - 1) / 2) / max(len(runs), 2)
+        spans, medians = _spans(row, shift, layers)
         middle = [Line(f"{run.label}, median", [point], "theory", "down") for point in medians]
         drawn += [Spans(run.label, spans, run.style, run.shape), *middle]
         means.append(Line("", [(x, v) for x, v, _, _ in spans], ""))
         means += middle
     shown = limits(means, log=True)
     return (
-        plot(f"radius of curvature, {word} row", numbered("layer", names), drawn, shown)
-        if names
+        plot(f"radius of curvature, {word} row", numbered("layer", layers), drawn, shown)
+        if layers
         else None
     )
 
 
 def _spans(
-    row: Record, shift: float, names: Sequence[str]
+    row: Record, shift: float, layers: Sequence[str]
 ) -> tuple[list[tuple[float, float, float, float]], list[tuple[float, float | None]]]:
     """Mean with its spread, and median, of the layers; another run's may be others."""
-    place = {name: k for k, name in enumerate(names)}
+    place = {name: k for k, name in enumerate(layers)}
     spans, medians = [], []
     columns = [numbers(row.get(f)) for f in ("mean_radius", "spread", "median")]
-    columns = [c or [None] * len(names) for c in columns]
-    for name, radius, spread, median in zip(row.get("layers", []), *columns, strict=False):
-        at = place.get(str(name))
+    columns = [c or [None] * len(layers) for c in columns]
+    for name, radius, spread, median in zip(names(row), *columns, strict=False):
+        at = place.get(name)
         if at is None:
             continue
         if radius is not None and radius > 0:
@@ -104,7 +104,7 @@ def _table(runs: Sequence[Probed]) -> Table:
     for run in runs:
         row = run.of(PROBE)[-1]
         columns = [numbers(row.get(f)) for f in ("mean_radius", "spread", "median")]
-        for k, name in enumerate(row.get("layers", [])):
+        for k, name in enumerate(names(row)):
             values = [short(c[k]) if k < len(c) else short(None) for c in columns]
             rows.append([run.label, f"{k + 1}: {name}", *values])
     return padded_table(["run", "layer", "mean, last row", "standard deviation", "median"], rows)

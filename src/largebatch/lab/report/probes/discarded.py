@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from ..read import Record
 from ..scales import short, tick_text
-from .fields import Points, mean, numbers, table_of
+from .fields import Points, mean, names, numbers, table_of
 from .figure import Shown, kept, key, source_rows, told
 from .layers import Layer, Line
 from .plot import Across, plot
@@ -55,9 +55,9 @@ def _by_layer(row: Record) -> dict[str, Points]:
     shares, table = numbers(row.get("shares")), table_of(row, "mean_magnitude")
     found: dict[str, Points] = {}
     for share, values in zip(shares, table, strict=False):
-        for name, value in zip(row.get("layers") or [], values, strict=False):
+        for name, value in zip(names(row), values, strict=False):
             if share is not None:
-                found.setdefault(str(name), []).append((share, value))
+                found.setdefault(name, []).append((share, value))
     return {name: sorted(values, key=lambda p: p[0]) for name, values in found.items()}
 
 

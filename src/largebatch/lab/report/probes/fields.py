@@ -77,7 +77,7 @@ def placed(rows: Sequence[Record]) -> list[Record]:
     return [row for row in rows if number(row.get("epoch")) is not None]
 
 
-def by_layer(rows: Sequence[Record], field: str, names: str = "layers") -> dict[str, Points]:
+def by_layer(rows: Sequence[Record], field: str) -> dict[str, Points]:
     """(epoch, value) of every row for each layer it names.
 
     Example:
@@ -86,11 +86,10 @@ def by_layer(rows: Sequence[Record], field: str, names: str = "layers") -> dict[
     """
     found: dict[str, Points] = {}
     for row in rows:
-        at, layers = number(row.get("epoch")), row.get(names)
-        if at is None or not isinstance(layers, list):
-            continue
-        for layer, value in zip(layers, numbers(row.get(field)), strict=False):
-            found.setdefault(str(layer), []).append((at, value))
+        at = number(row.get("epoch"))
+        for layer, value in zip(names(row), numbers(row.get(field)), strict=False):
+            if at is not None:
+                found.setdefault(layer, []).append((at, value))
     return found
 
 
@@ -103,6 +102,17 @@ def table_of(row: Record, field: str) -> list[list[float | None]]:
     """
     value = row.get(field)
     return [numbers(each) for each in value] if isinstance(value, list) else []
+
+
+def names(row: Record) -> list[str]:
+    """The layers that a row names.
+
+    Example:
+        >>> names({"layers": ["fc.weight"]}), names({"layers": None})
+        (['fc.weight'], [])
+    """
+    layers = row.get("layers")
+    return [str(each) for each in layers] if isinstance(layers, list) else []
 
 
 def part(rows: Sequence[Record], field: str) -> list[Record]:

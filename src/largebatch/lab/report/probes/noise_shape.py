@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from ..marks import shorten
 from ..parts import Panel
 from ..read import Record
-from .fields import Points, by_layer, finite, last, median, numbers
+from .fields import Points, by_layer, finite, last, median, names, numbers, table_of
 from .figure import Shown, beside, kept, key, source_rows
 from .layers import Band, Layer, Line
 from .plot import EPOCHS, limits, plot
@@ -93,10 +93,7 @@ def _selected(runs: Sequence[Probed]) -> str:
 
 
 def _spectra(row: Record) -> list[tuple[str, list[float | None]]]:
-    layers, spectra = row.get("layers"), row.get("eigenvalues")
-    if not isinstance(layers, list) or not isinstance(spectra, list):
-        return []
-    return [(str(n), numbers(values)) for n, values in zip(layers, spectra, strict=False)]
+    return list(zip(names(row), table_of(row, "eigenvalues"), strict=False))
 
 
 def _eigenvalues(run: Probed, layer: str) -> Panel | None:

@@ -51,8 +51,8 @@ def _sizes(runs: Sequence[Probed]) -> Shown | None:
         "How far a step moves the weights",
         _says(runs),
         "Form of Gao and Zhong (CURV), Fig. 5, the area below a curve being the searched space "
-        "(between rows a step is taken to be as large as in the next row), "
-        "and, where runs have different batches, Fig. 4: there AlexNet on CIFAR-10, batches of 32 "
+        "(between rows a step is taken to be as large as in the next row), and, where runs have "
+        "different batches, Fig. 4: there AlexNet on CIFAR-10, batches of 32 "
         f"to 49,152; {here(runs)}, mean over the layers. The dashed guide falls as 1/√n (Eq. 6) "
         "from the smallest batch.",
         panels,
