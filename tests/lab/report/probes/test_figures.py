@@ -81,6 +81,15 @@ def test_nulls_leave_holes_and_never_nan(write, every_row, tmp_path, probe, ever
     assert not [c for c in charts if re.search(r'[" ](nan|inf|None)\b', c)]
 
 
+def test_a_line_is_broken_where_a_value_is_missing(write, every_row, tmp_path):
+    rows = [r for r in every_row(places=range(1, 10)) if r["probe"] == "gradient_cosine"]
+    whole = shown(tmp_path, write(tmp_path / "whole", rows=rows))["cosine"].panels[1].chart
+    rows[4]["cosine"] = None
+    torn = shown(tmp_path, write(tmp_path / "torn", rows=rows))["cosine"].panels[1].chart
+    assert [chart.count('class="line r0"') for chart in (whole, torn)] == [1, 2]
+    assert "epoch 5" not in torn
+
+
 @pytest.mark.parametrize("probe", FIGURE)
 def test_a_row_with_nothing_in_it_hurts_nobody(write, tmp_path, probe):
     place = {"kind": "probe", "probe": probe, "step": 1, "epoch": 1.0}

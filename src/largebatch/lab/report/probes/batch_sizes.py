@@ -97,6 +97,8 @@ def _figure(
         caption = f"{what}: {shorten(layer, 34)}"
         panels.append(plot(caption, BATCH, over, limits(over, log=True)))
     charts = kept(panels)
+    exact = field == "mean_square"
+    dotted = [key("with the gradient’s mean", "theory fine")] if exact else []
     if not charts:
         return None
     return Shown(
@@ -111,7 +113,7 @@ def _figure(
             BATCH,
         ),
         source_rows(runs, PROBE) + _left_out(runs, chosen),
-        [*run_keys(runs), key("theory", "theory")],
+        [*run_keys(runs), key("theory", "theory"), *dotted],
         leads=field == "mean_magnitude",
     )
 
