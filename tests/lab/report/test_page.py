@@ -3,7 +3,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from largebatch.lab.report import figure_svg, page, summary_table, write_report
+from largebatch.lab.report import figure_svg, shell, summary_table, write_report
 
 HOSTILE = '<script>alert("x")</script>\'&é\x1b[31m'
 LONG = "my.very.long.package.of.optimizers:LayerwiseNormalizedMomentumWithWarmRestarts"
@@ -127,7 +127,7 @@ def test_a_failed_write_leaves_the_old_report(make, monkeypatch):
     def full(*_):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(page.os, "replace", full)
+    monkeypatch.setattr(shell.os, "replace", full)
     with pytest.raises(OSError, match="no space left"):
         write_report(folder)
     assert (folder / "report.html").read_text() == old

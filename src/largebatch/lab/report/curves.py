@@ -4,6 +4,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from largebatch.lab.report.read import Record, Run, number
 
@@ -28,6 +29,7 @@ class CurvePoint:
 
 Curve = list[CurvePoint]
 Pairs = list[tuple[float, float]]
+T = TypeVar("T")
 
 
 def train_loss(run: Run) -> Pairs:
@@ -88,7 +90,7 @@ def mean_curve(runs: Iterable[Run], read: Callable[[Run], Pairs]) -> Curve:
     return thin(curve, POINTS)
 
 
-def thin(points: Sequence[CurvePoint], most: int) -> Curve:
+def thin(points: Sequence[T], most: int) -> list[T]:
     """At most `most` points, evenly, the last one among them.
 
     Example:

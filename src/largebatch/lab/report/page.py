@@ -1,15 +1,7 @@
 """Writes report.html: one file, offline, made anew from the run folders alone."""
 
-import base64
-import hashlib
-import os
-import tempfile
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
-
-from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
 
 from largebatch.lab.report import facts
 from largebatch.lab.report.batches import batch_figure
@@ -21,6 +13,7 @@ from largebatch.lab.report.read import Comparison, number, read_comparison
 from largebatch.lab.report.results import result_cells
 from largebatch.lab.report.row import Section
 from largebatch.lab.report.rows import metric_for, sections
+from largebatch.lab.report.shell import filled, put
 from largebatch.lab.report.tuning import tuning_figure
 
 
@@ -45,18 +38,7 @@ def write_report(folder: Path) -> Path:
         >>> write_report(folder).name
         'report.html'
     """
-    html = render(read_comparison(folder))
-    path = folder / "report.html"
-    handle, name = tempfile.mkstemp(dir=folder, prefix=".report-", suffix=".html")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(html)
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    return path
+    return put(folder / "report.html", render(read_comparison(folder)))
 
 
 def render(comparison: Comparison) -> str:
@@ -69,14 +51,8 @@ def render(comparison: Comparison) -> str:
     """
     question = comparison.question
     metric, found = metric_for(comparison), sections(comparison)
-    script = packaged("script.js")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    environment.lstrip_blocks = True
-    return environment.from_string(packaged("template.html.j2")).render(
-        style=Markup(packaged("chart.css") + packaged("style.css")),
-        script=Markup(script),
-        script_hash=digest,
+    return filled(
+        "template.html.j2",
         title=str(question.get("task_title") or question["task"]),
         small_batch=comparison.small_batch,
         test_examples=int(number(question.get("test_examples")) or 0),
@@ -91,16 +67,6 @@ def render(comparison: Comparison) -> str:
         environment=facts.environment_table(comparison),
         verdicts=sum(1 for section in found for row in section.methods if row.verdict),
     )
-
-
-def packaged(name: str) -> str:
-    """Text of a file that lies beside this module.
-
-    Example:
-        >>> "prefers-color-scheme: dark" in packaged("chart.css")
-        True
-    """
-    return files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
 def _section(comparison: Comparison, section: Section, metric: Metric) -> dict[str, Any]:

@@ -46,6 +46,28 @@ class Axes:
     log_y: bool = False
 
     @property
+    def y_ticks(self) -> list[tuple[float, str]]:
+        """Where the grid's lines are, and what stands beside them.
+
+        Example:
+            >>> Axes("epochs", (0, 9), "loss", (0, 1)).y_ticks[-1]
+            (1.0, '1')
+        """
+        return Scale(*self.y, 0, 1, self.log_y).ticks(5)
+
+    @property
+    def left(self) -> float:
+        """Room for what stands beside the grid's lines, where it is longer than usual.
+
+        Example:
+            >>> Axes("epochs", (0, 9), "loss", (0, 1)).left
+            44
+            >>> Axes("epochs", (0, 9), "loss", (1e5, 5e5)).left > 50
+            True
+        """
+        return max(LEFT, 10 + 6.5 * max((len(words) for _, words in self.y_ticks), default=0))
+
+    @property
     def scales(self) -> tuple[Scale, Scale]:
         """The two scales of a panel.
 
@@ -54,7 +76,7 @@ class Axes:
             44.0
         """
         return (
-            Scale(*self.x, LEFT, WIDTH - RIGHT, self.log_x),
+            Scale(*self.x, self.left, WIDTH - RIGHT, self.log_x),
             Scale(*self.y, HEIGHT - BOTTOM, TOP, self.log_y),
         )
 
@@ -75,7 +97,7 @@ def panel(
     """
     x, y = axes.scales
     drawn = [frame(axes)]
-    drawn += [_inside(_drawn(line, x, y)) for line in lines]
+    drawn += [inside(axes, _drawn(line, x, y)) for line in lines]
     drawn += [_stop(at, x, axes) for at in stops]
     if lines:
         drawn += _points(lines[-1], x, y, axes, metric)
@@ -90,32 +112,38 @@ def frame(axes: Axes, x_ticks: Sequence[tuple[float, str]] | None = None) -> Mar
         True
     """
     x, y = axes.scales
-    floor = HEIGHT - BOTTOM
+    floor, left = HEIGHT - BOTTOM, axes.left
     parts = []
-    for value, words in y.ticks(5):
+    for value, words in axes.y_ticks:
         at = y(value)
         parts += [
-            svg.line(LEFT, at, WIDTH - RIGHT, at, "grid"),
-            svg.text(words, LEFT - 6, at + 3.5, "tick", "end"),
+            svg.line(left, at, WIDTH - RIGHT, at, "grid"),
+            svg.text(words, left - 6, at + 3.5, "tick", "end"),
         ]
     for value, words in x_ticks if x_ticks is not None else x.ticks(5):
         parts.append(svg.text(words, x(value), floor + 15, "tick", "middle"))
-    parts.append(svg.line(LEFT, floor, WIDTH - RIGHT, floor, "floor"))
-    parts.append(svg.text(axes.x_name, (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, "axis", "middle"))
+    parts.append(svg.line(left, floor, WIDTH - RIGHT, floor, "floor"))
+    parts.append(svg.text(axes.x_name, (left + WIDTH - RIGHT) / 2, HEIGHT - 6, "axis", "middle"))
     return svg.group(*parts, aria_hidden="true")
 
 
-def _inside(*drawn: Markup) -> Markup:
-    """Clips to the plotting area: a nested svg needs no id to refer to."""
-    width, height = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
+def inside(axes: Axes, *drawn: Markup) -> Markup:
+    """Clips to the plotting area: a nested svg needs no id to refer to.
+
+    Example:
+        >>> print(inside(Axes("epochs", (0, 9), "loss", (0, 1)))[:40])
+        <svg x="44" y="10" width="244" height="1
+    """
+    left = axes.left
+    width, height = WIDTH - left - RIGHT, HEIGHT - TOP - BOTTOM
     return svg.element(
         "svg",
         *drawn,
-        x=LEFT,
+        x=left,
         y=TOP,
         width=width,
         height=height,
-        viewBox=f"{LEFT} {TOP} {width} {height}",
+        viewBox=f"{left:g} {TOP} {width:g} {height:g}",
         class_="inside",
         aria_hidden="true",
     )

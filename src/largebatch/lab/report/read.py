@@ -138,10 +138,27 @@ def _runs(folder: Path) -> tuple[Run, ...]:
     """Every run below `folder` that got as far as its config, by name."""
     if not folder.is_dir():
         return ()
-    return tuple(_run(path.parent) for path in sorted(folder.glob("*/config.json")))
+    return tuple(read_run(path.parent) for path in sorted(folder.glob("*/config.json")))
 
 
-def _run(folder: Path) -> Run:
+def read_run(folder: Path) -> Run:
+    """Read one run folder that got as far as its config.
+
+    Raises:
+        FileNotFoundError: there is no config.json.
+        ValueError: a file is not what its name says.
+
+    Example:
+        >>> read_run(Path("nowhere"))  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        ...
+        FileNotFoundError: a run folder has a config.json, nowhere has none: ...
+    """
+    if not (folder / "config.json").is_file():
+        raise FileNotFoundError(
+            f"a run folder has a config.json, {folder} has none: give a folder that "
+            "`largebatch train --out` wrote, or one below a comparison's final/"
+        )
     config = _object(folder / "config.json", ("method", "batch_size", "seed"))
     environment, result = folder / "environment.json", folder / "result.json"
     return Run(

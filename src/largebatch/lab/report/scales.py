@@ -55,11 +55,12 @@ def tick_text(value: float) -> str:
     """Text of a tick.
 
     Example:
-        >>> tick_text(1024), tick_text(-0.5), tick_text(0.1 + 0.2)
-        ('1,024', '−0.5', '0.3')
+        >>> tick_text(1024), tick_text(-0.5), tick_text(0.1 + 0.2), tick_text(2e-5)
+        ('1,024', '−0.5', '0.3', '2e−5')
     """
     if value and not 1e-4 <= abs(value) < 1e7:
-        return f"{value:.3g}".replace("-", MINUS)
+        digits, _, power = f"{value:.3g}".partition("e")
+        return (f"{digits}e{int(power)}" if power else digits).replace("-", MINUS)
     return f"{round(value, 6):,.10g}".replace("-", MINUS)
 
 

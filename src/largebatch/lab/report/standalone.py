@@ -7,9 +7,9 @@ from markupsafe import Markup
 from largebatch.lab.report import svg
 from largebatch.lab.report.dots import dot_plot_parts
 from largebatch.lab.report.metric import count
-from largebatch.lab.report.page import packaged
 from largebatch.lab.report.read import read_comparison
 from largebatch.lab.report.rows import metric_for, sections
+from largebatch.lab.report.shell import packaged
 
 WIDTH, HEAD = 800, 62
 
