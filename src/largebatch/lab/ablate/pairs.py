@@ -45,7 +45,9 @@ def planned(ablation: Ablation, pilot: Values, resolution: float, sign: int) -> 
     none = _spread(pilot[design.gain[1]])
     detect, source = _worth_knowing(ablation, gained, none, resolution)
     found = None if differences is None else differences.sd
-    spread = None if found is None or differences is None else upper(found, differences.n, CONFIDENCE)
+    spread = (
+        None if found is None or differences is None else upper(found, differences.n, CONFIDENCE)
+    )
     counts = _counts(ablation, detect, spread)
     known = {"sd": spread, "detect": detect} if spread is not None and detect else None
     return {

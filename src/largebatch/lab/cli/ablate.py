@@ -48,9 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Ablate and report."""
     given = {name: getattr(options, name) for name in (*OPTIONS, *OWN)}
-    ablation = ablation_for(
-        options.ablation, options.task, options.scale, options.seed, **given
-    )
+    ablation = ablation_for(options.ablation, options.task, options.scale, options.seed, **given)
     safe = "".join(c if c.isalnum() else "-" for c in options.task)
     out: Path = options.out or Path("runs") / f"ablate-{options.ablation}-{safe}"
     on_cpu = ablation.question.device == "cpu"
