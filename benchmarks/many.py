@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 import largebatch as lb
-from largebatch.perturb.filters import filter_norms
+from largebatch.filters import filter_norms
 
 __all__ = ["Problem", "run", "vmapped", "worked"]
 

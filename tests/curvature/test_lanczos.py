@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-from largebatch.curvature import top_eigenpairs
+from largebatch.curvature import eigenpairs_of, top_eigenpairs
 
 
 def flat(tensors):
@@ -213,3 +213,56 @@ def test_refuses_a_loss_that_is_not_finite():
     w = torch.ones(3, requires_grad=True)
     with pytest.raises(ValueError, match="products are not finite"):
         top_eigenpairs(lambda: (w.square() * float("nan")).sum(), [w], 1)
+
+
+def counted(hessian):
+    """Products with a dense matrix, and how many there were."""
+    calls = []
+
+    def product(vectors):
+        calls.append(1)
+        return [(hessian @ vectors[0]).to(vectors[0].dtype)]
+
+    return product, calls
+
+
+CLUSTERED = [10.0, 10.0, 10.0, -8.0, 5.0, *torch.linspace(-1, 1, 195).tolist()]
+
+
+def test_a_block_finds_an_eigenvalue_as_often_as_it_occurs():
+    # Red: one vector to start from, which sees one of the three.
+    weights, _, hessian = quadratic(CLUSTERED, ((200,),))
+    product, _ = counted(hessian)
+    alone = eigenpairs_of(product, weights, 5, iterations=30)
+    assert (alone.values > 9.9).sum() < 3  # the second came with rounding
+    found = eigenpairs_of(product, weights, 5, iterations=30, block=3)
+    check(found, hessian, 5, 1e-6)
+
+
+def test_ends_once_all_that_were_asked_for_have_converged():
+    # Red: all iterations spent; or ended by the first one's residual.
+    weights, _, hessian = quadratic([50.0, -30.0, 20.0, *torch.linspace(-1, 1, 197)], ((200,),))
+    product, calls = counted(hessian)
+    found = eigenpairs_of(product, weights, 3, iterations=100, tolerance=1e-6)
+    assert len(calls) < 25
+    assert (found.residuals <= 1e-6 * 50).all()
+    check(found, hessian, 3, 1e-6)
+    calls.clear()
+    eigenpairs_of(product, weights, 10, iterations=40, tolerance=1e-12)
+    assert len(calls) == 40  # those within the rest do not converge by then
+
+
+def test_a_tolerance_changes_nothing_but_the_number_of_products():
+    weights, _, hessian = quadratic(SPECTRUM)
+    product = lambda v: split(hessian @ flat(v))  # noqa: E731
+    split = lambda h: [h[:12].view(3, 4), h[12:17], h[17]]  # noqa: E731
+    stopped = eigenpairs_of(product, weights, 2, iterations=18, tolerance=0.0)
+    spent = eigenpairs_of(product, weights, 2, iterations=18)
+    torch.testing.assert_close(stopped.values, spent.values, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("block", [0, 7])
+def test_refuses_a_block_that_does_not_fit(block):
+    weights, _, hessian = quadratic(SPECTRUM)
+    with pytest.raises(ValueError, match=f"1 <= block <= iterations and.*got block={block} of 6"):
+        eigenpairs_of(counted(hessian)[0], weights, 2, iterations=6, block=block)

@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from torch import nn
+from torch.autograd.function import once_differentiable
 from torch.func import functional_call
 
 from largebatch.curvature import hessian_products, hessian_vector_product
@@ -189,3 +190,46 @@ def test_arguments_that_cannot_be_are_refused():
     half.requires_grad_()
     with pytest.raises(ValueError, match=r"float32 or float64 parameters, got torch.float16"):
         hessian_products(lambda: half.sum(), [half], method="differences")
+
+
+class Once(torch.autograd.Function):
+    """w^3, by a backward pass that autograd cannot differentiate."""
+
+    @staticmethod
+    def forward(ctx, w):
+        ctx.save_for_backward(w)
+        return w**3
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, g):
+        (w,) = ctx.saved_tensors
+        return g * 3 * w**2
+
+
+@pytest.mark.parametrize("end", [torch.sum, lambda t: t.square().sum()], ids=["last", "within"])
+def test_what_can_be_differentiated_once_is_refused_instead_of_zero(end):
+    # Red: not refused: after Once nothing depends on w, so autograd gives zeros and says nothing.
+    w = torch.tensor([1.0, 2.0], dtype=torch.float64, requires_grad=True)
+    call = lambda: end(Once.apply(2 * w)) + w.sum()  # noqa: E731
+    with pytest.raises(RuntimeError, match=r"Once\.backward is marked once_.*'differences'"):
+        hessian_products(call, [w])
+    [found] = hessian_vector_product(call, [w], [torch.ones_like(w)], method="differences")
+    assert found.abs().min() > 1  # 48 w, or more
+
+
+def test_a_function_of_ones_own_with_a_second_backward_is_taken():
+    class Twice(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, w):
+            ctx.save_for_backward(w)
+            return w**3
+
+        @staticmethod
+        def backward(ctx, g):
+            (w,) = ctx.saved_tensors
+            return g * 3 * w**2
+
+    w = torch.tensor([1.0, 2.0], requires_grad=True)
+    [found] = hessian_vector_product(lambda: Twice.apply(w).sum(), [w], [torch.ones(2)])
+    torch.testing.assert_close(found, torch.tensor([6.0, 12.0]))

@@ -9,7 +9,7 @@ Example:
 """
 
 from .diagonal import hutchinson_diagonal, rademacher
-from .lanczos import Eigenpairs, top_eigenpairs
+from .lanczos import Eigenpairs, eigenpairs_of, top_eigenpairs
 from .passes import LossFn
 from .products import Method, Product, hessian_products, hessian_vector_product
 
@@ -18,6 +18,7 @@ __all__ = [
     "LossFn",
     "Method",
     "Product",
+    "eigenpairs_of",
     "hessian_products",
     "hessian_vector_product",
     "hutchinson_diagonal",

@@ -17,13 +17,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..layout import Layout, layouts_of
-from ..mesh import Sharding, local, placed
 from ..seeding import generator
 from .passes import LossFn, full_precision
 from .products import Method, Product, hessian_products
+from .space import Space
 
-__all__ = ["Eigenpairs", "top_eigenpairs"]
+__all__ = ["Eigenpairs", "eigenpairs_of", "top_eigenpairs"]
 
 # Keeps the first column apart from other draws that are named by as many integers.
 _START = 0x4C41
@@ -60,7 +59,7 @@ def top_eigenpairs(
     """Return the k eigenpairs of largest magnitude that Lanczos finds.
 
     An eigenvalue that several vectors share may be found with one of them only, unless iterations
-    reach the number of different eigenvalues.
+    reach the number of different eigenvalues: :func:`eigenpairs_of` has means against that.
 
     Args:
         fn: evaluates the model and returns the loss, one number in a tensor.
@@ -84,18 +83,79 @@ def top_eigenpairs(
         >>> [round(float(value), 4) for value in found.values]
         [-5.0, 3.0]
     """
+    steps = _steps(parameters, k, iterations, 1)
+    with full_precision(fn, parameters[0].device) as fn:
+        product = hessian_products(fn, parameters, method=method, process_group=process_group)
+        return eigenpairs_of(product, parameters, k, iterations=steps, seed=seed, step=step)
+
+
+def eigenpairs_of(
+    product: Product,
+    parameters: Sequence[Tensor],
+    k: int,
+    *,
+    iterations: int | None = None,
+    block: int = 1,
+    tolerance: float | None = None,
+    seed: int = 0,
+    step: int = 0,
+) -> Eigenpairs:
+    """As :func:`top_eigenpairs`, of any symmetric matrix that ``product`` multiplies with.
+
+    Args:
+        product: from vectors, a tensor of each parameter's shape, to the matrix times them.
+        parameters: shapes, dtypes and placements of those.
+        k: how many.
+        iterations: products to spend at most; None for 2*k + 10.
+        block: random first vectors: an eigenvalue is found as often as it occurs, up to so many
+            times, and a cluster of so many converges as one would; iterations then reach less
+            far, by that factor.
+        tolerance: end as soon as all k residuals are at most so much of the largest eigenvalue;
+            None spends all iterations.
+        seed: with `step` names the random first vectors.
+        step: another number for each estimate.
+
+    Raises:
+        ValueError: as :func:`top_eigenpairs`; a block below 1 or above iterations.
+
+    Example:
+        >>> w, scale = torch.zeros(4), torch.tensor([2.0, 7.0, 7.0, 1.0])
+        >>> found = eigenpairs_of(lambda v: [scale * v[0]], [w], 2, iterations=4, block=2)
+        >>> [round(float(value), 4) for value in found.values]
+        [7.0, 7.0]
+    """
+    space = Space(parameters)
+    steps = _steps(parameters, k, iterations, block)
+    krylov = _Krylov(product, space, steps, block, generator("cpu", _START, seed, step))
+    grown = krylov.grow(steps if tolerance is None else max(k, block))
+    found = _largest(space, *grown, k)
+    while tolerance is not None and len(grown[0]) < steps:
+        if bool((found.residuals <= tolerance * found.values.abs().max()).all()):
+            break
+        before, grown = len(grown[0]), krylov.grow(max(_BETWEEN, block))
+        if len(grown[0]) == before:
+            break
+        found = _largest(space, *grown, k)
+    return found
+
+
+# Products between two looks at the residuals, which cost k vectors each.
+_BETWEEN = 4
+
+
+def _steps(parameters: Sequence[Tensor], k: int, iterations: int | None, block: int) -> int:
     size = sum(p.numel() for p in parameters)
     steps = min(2 * k + 10 if iterations is None else iterations, size)
     if not 1 <= k <= steps:
         raise ValueError(f"needs 1 <= k <= iterations and parameters, got k={k} of {steps}")
-    with full_precision(fn, parameters[0].device) as fn:
-        product = hessian_products(fn, parameters, method=method, process_group=process_group)
-        space = _Space(parameters)
-        basis, images = _basis(product, space, steps, generator("cpu", _START, seed, step))
-        return _largest(space, basis, images, k)
+    if not 1 <= block <= steps:
+        raise ValueError(
+            f"needs 1 <= block <= iterations and parameters, got block={block} of {steps}"
+        )
+    return steps
 
 
-def _largest(space: _Space, basis: Tensor, images: Tensor, k: int) -> Eigenpairs:
+def _largest(space: Space, basis: Tensor, images: Tensor, k: int) -> Eigenpairs:
     # Of the projection itself, not of the recursion's coefficients: right also after a breakdown.
     small = space.total(basis @ images.T).to("cpu", torch.float64)
     if not small.isfinite().all():
@@ -108,26 +168,45 @@ def _largest(space: _Space, basis: Tensor, images: Tensor, k: int) -> Eigenpairs
     return Eigenpairs(values, space.cut(vectors), space.total(squares).sqrt())
 
 
-def _basis(
-    product: Product, space: _Space, steps: int, source: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """Orthonormal rows that span the Krylov space, and their products with H."""
-    vector = space.random(source)
-    rows, images = (vector.new_empty(steps, len(vector)) for _ in range(2))
-    for place in range(steps):
-        if place:
-            found = _orthogonal(space, images[place - 1], rows[:place])
-            if found is None:  # the space is exhausted: go on in a direction not yet seen
-                found = _orthogonal(space, space.random(source), rows[:place])
-            if found is None:  # too small a part of it is new to tell from rounding
-                return rows[:place], images[:place]
-            vector = found
-        rows[place] = vector
-        images[place] = space.flat(product(space.uncut(vector)))
-    return rows, images
+class _Krylov:
+    """Orthonormal rows that span a Krylov space, and their products with the matrix."""
+
+    def __init__(
+        self, product: Product, space: Space, most: int, block: int, source: torch.Generator
+    ) -> None:
+        self._product, self._space, self._block, self._source = product, space, block, source
+        like = space.random(source)
+        self._first: Tensor | None = like
+        self._rows, self._images = (like.new_empty(most, len(like)) for _ in range(2))
+        self._length = 0
+        self._full = False
+
+    def grow(self, more: int) -> tuple[Tensor, Tensor]:
+        """Rows and images, after ``more`` products where there is room for them."""
+        for place in range(self._length, min(self._length + more, len(self._rows))):
+            vector = None if self._full else self._next(place)
+            if vector is None:  # too small a part of it is new to tell from rounding
+                self._full = True
+                break
+            self._rows[place] = vector
+            self._images[place] = self._space.flat(self._product(self._space.uncut(vector)))
+            self._length = place + 1
+        return self._rows[: self._length], self._images[: self._length]
+
+    def _next(self, place: int) -> Tensor | None:
+        if self._first is not None:
+            first, self._first = self._first, None
+            return first
+        known, space = self._rows[:place], self._space
+        if place >= self._block:
+            found = _orthogonal(space, self._images[place - self._block], known)
+            if found is not None:
+                return found
+        # Of the first block; or its space is exhausted: go on in a direction not yet seen.
+        return _orthogonal(space, space.random(self._source), known)
 
 
-def _orthogonal(space: _Space, vector: Tensor, rows: Tensor) -> Tensor | None:
+def _orthogonal(space: Space, vector: Tensor, rows: Tensor) -> Tensor | None:
     """The part of a vector that is orthogonal to the rows, at length 1; None where none is left."""
     before = space.length(vector)
     for _ in range(2):
@@ -135,66 +214,3 @@ def _orthogonal(space: _Space, vector: Tensor, rows: Tensor) -> Tensor | None:
     length = space.length(vector)
     eps = torch.finfo(vector.dtype).eps
     return None if length <= 100 * eps * before else vector / length
-
-
-class _Space:
-    """Vectors over all parameters, as one flat tensor each: of sharded ones, of the local pieces.
-
-    Attributes:
-        sharding: how the parameters are cut; None where they are not.
-    """
-
-    def __init__(self, parameters: Sequence[Tensor]) -> None:
-        self._parameters = parameters
-        self._layouts = layouts_of(parameters)
-        self._shapes = [local(p).shape for p in parameters]
-        doubles = any(p.dtype == torch.float64 for p in parameters)
-        self._wide = torch.float64 if doubles else torch.float32
-        self.sharding = _one_sharding(self._layouts)
-
-    def total(self, sums: Tensor) -> Tensor:
-        """Sums over the parameters, from those over the local pieces."""
-        return sums if self.sharding is None else self.sharding.total(sums)
-
-    def length(self, vector: Tensor) -> Tensor:
-        if self.sharding is not None:
-            return self.total(vector.square().sum()).sqrt()
-        length: Tensor = vector.norm()
-        return length
-
-    def random(self, source: torch.Generator) -> Tensor:
-        """Of length 1; drawn for whole parameters."""
-        sizes = [layout.shape.numel() for layout in self._layouts]
-        drawn = torch.randn(sum(sizes), generator=source, dtype=torch.float64)
-        pieces = zip(torch.split(drawn / drawn.norm(), sizes), self._layouts, strict=True)
-        mine = [layout.cut(piece.view(layout.shape)).reshape(-1) for piece, layout in pieces]
-        return torch.cat(mine).to(self._parameters[0].device, self._wide)
-
-    def flat(self, tensors: Sequence[Tensor]) -> Tensor:
-        return torch.cat([local(t.detach()).reshape(-1).to(self._wide) for t in tensors])
-
-    def uncut(self, vector: Tensor) -> list[Tensor]:
-        pieces = torch.split(vector, [shape.numel() for shape in self._shapes])
-        each = zip(pieces, self._shapes, self._parameters, strict=True)
-        return [placed(piece.view(shape).to(p.dtype), p) for piece, shape, p in each]
-
-    def cut(self, vectors: Tensor) -> list[Tensor]:
-        pieces = torch.split(vectors, [shape.numel() for shape in self._shapes], dim=1)
-        each = zip(pieces, self._shapes, strict=True)
-        return [piece.reshape(len(vectors), *shape) for piece, shape in each]
-
-
-def _one_sharding(layouts: Sequence[Layout]) -> Sharding | None:
-    """Any of the parameters', which must all be cut over the same processes."""
-    cut = [layout.sharding for layout in layouts if layout.sharding is not None]
-    kinds = {(each.mesh, _cuts(each)) for each in cut}
-    if cut and (len(cut) < len(layouts) or len(kinds) > 1):
-        raise ValueError(
-            "eigenvectors need parameters that are all cut over the same processes, or none: "
-            "apply fully_shard to the whole model over one mesh"
-        )
-    return cut[0] if cut else None
-
-
-def _cuts(where: Sharding) -> tuple[bool, ...]:
-    return tuple(placement.is_shard() for placement in where.placements)

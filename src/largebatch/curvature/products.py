@@ -25,6 +25,7 @@ from torch import Tensor
 from ..mesh import local
 from .differences import difference, refuse_halves
 from .passes import LossFn, check_reached, evaluated
+from .twice import refuse_once_differentiable
 
 __all__ = ["Method", "Product", "hessian_products", "hessian_vector_product"]
 
@@ -120,6 +121,7 @@ def hessian_products(
 
 def _exact(fn: LossFn, trained: Sequence[Tensor]) -> Product:
     with evaluated(fn, trained) as loss:
+        refuse_once_differentiable(loss)
         gradients = torch.autograd.grad(loss, trained, create_graph=True, allow_unused=True)
     check_reached(gradients)
     # A gradient that does not depend on the weights is of a linear term: zero rows.

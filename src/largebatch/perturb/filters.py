@@ -1,22 +1,20 @@
 """Filter-wise scaling: offsets as large as the filter that they move.
 
-    c^(p) = ‖w^(p)‖,  p a slice of dimension 0 of a weight with two or more dimensions
+    c^(p) = ‖w^(p)‖,  p a filter of the weight (see largebatch.filters)
     c = 1             plain
 
-Weights with fewer dimensions (biases, batch norm) are not perturbed filter-wise.
-Source: Haruki et al. (GNC), Eq. 5-6; the filter as in Li et al. (2018).
+Weights without filters (biases, batch norm) are not perturbed filter-wise.
+Source: Haruki et al. (GNC), Eq. 5-6.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from typing import Literal, get_args
 
-import torch
 from torch import Tensor
 
 from ..contracts import Point, RateKind
-from ..layout import Layout, totals
+from ..filters import filter_norms
 
 __all__ = [
     "Scaling",
@@ -24,48 +22,9 @@ __all__ = [
     "check_seed",
     "check_width",
     "factors",
-    "filter_norms",
-    "size",
 ]
 
 Scaling = Literal["filter", "plain"]
-
-
-def filter_norms(
-    weights: Sequence[Tensor], layouts: Sequence[Layout] | None = None
-) -> list[Tensor | None]:
-    """‖w^(p)‖ per filter, shaped (filters, 1, ..., 1); None for weights without filters.
-
-    Of pieces of weights, the norms of the whole filters.
-
-    Example:
-        >>> filter_norms([torch.tensor([[3.0, 4.0], [0.0, 0.0]]), torch.zeros(2)])
-        [tensor([[5.],
-                [0.]]), None]
-    """
-    found = [size(w) if w.ndim >= 2 else None for w in weights]
-    for place, norm in _of_cut(found, layouts):
-        found[place] = norm
-    return found
-
-
-def _of_cut(
-    norms: Sequence[Tensor | None], layouts: Sequence[Layout] | None
-) -> Iterator[tuple[int, Tensor]]:
-    """Place and whole norms of the filters that lie on several processes."""
-    cut = [(j, norm) for j, norm in enumerate(norms) if layouts and layouts[j].cuts_filters]
-    known = [(j, norm, layouts[j]) for j, norm in cut if norm is not None and layouts]
-    if known:
-        squares = totals([each for _, _, each in known], [norm.square() for _, norm, _ in known])
-        for (j, _, _), whole in zip(known, squares, strict=True):
-            yield j, whole.sqrt()
-
-
-def size(filters: Tensor) -> Tensor:
-    """Euclidean norm of each slice of dimension 0, that dimension kept."""
-    dims = tuple(range(1, filters.ndim))
-    norms: Tensor = torch.linalg.vector_norm(filters, dim=dims, keepdim=True)
-    return norms
 
 
 def factors(

@@ -17,9 +17,10 @@ import torch
 from torch import Tensor
 
 from ..contracts import Perturbation, Point, RateKind
+from ..filters import size
 from ..layout import Layout
 from ..seeding import generator
-from .filters import Scaling, check_options, check_seed, factors, size
+from .filters import Scaling, check_options, check_seed, factors
 
 __all__ = ["RNC"]
 

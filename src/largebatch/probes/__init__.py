@@ -11,15 +11,24 @@ A probe is of one of three kinds:
 Weights, gradients, buffers, modes and random state are after it what they were before.
 """
 
+from .alignment import Alignment, alignment
 from .cosine import GradientCosine, cosine_between, gradient_cosine
 from .gradients import LossFn, gradient
+from .noise_covariance import NoiseCovariance, isotropic_condition, noise_covariance
 from .untouched import untouched
+from .worker_gradients import WorkerGradients
 
 __all__ = [
+    "Alignment",
     "GradientCosine",
     "LossFn",
+    "NoiseCovariance",
+    "WorkerGradients",
+    "alignment",
     "cosine_between",
     "gradient",
     "gradient_cosine",
+    "isotropic_condition",
+    "noise_covariance",
     "untouched",
 ]
