@@ -54,6 +54,7 @@ class Design:
         arms: what is trained at the choices.
         contrasts: the question, then what helps to read its answer.
         gain: the arms whose difference on validation the size worth knowing is taken from.
+        probe: what final runs measure beside their accuracy.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Design:
     arms: tuple[Arm, ...]
     contrasts: tuple[Contrast, ...]
     gain: tuple[str, str]
+    probe: str
 
     def arm(self, name: str) -> Arm:
         """The arm of that name."""
@@ -77,7 +79,7 @@ class Design:
 GNC = Design(
     name="gnc",
     title="does the direction of GNC's noise matter, or only its size?",
-    tuned=("msgd", "gnc", "rnc"),
+    tuned=("msgd", "gnc", "rnc", "matched"),
     arms=(
         Arm("gnc", "gnc", "gnc", "GNC"),
         Arm("matched", "matched", "gnc", "matched noise, permuted"),
@@ -85,15 +87,18 @@ GNC = Design(
         Arm("same-rate", "msgd", "gnc", "no noise, at GNC's rate"),
         Arm("none", "msgd", "msgd", "no noise, at its own rate"),
         Arm("rnc", "rnc", "rnc", "RNC, at its own rate and alpha"),
+        Arm("matched-own", "matched", "matched", "permuted, at its own rate and alpha"),
     ),
     contrasts=(
         Contrast("gnc", "matched", "the direction of GNC's noise"),
         Contrast("gnc", "matched-iso", "the direction of GNC's noise, against isotropic noise"),
+        Contrast("gnc", "matched-own", "its direction, each kind of noise tuned for itself"),
         Contrast("matched", "same-rate", "noise of GNC's size without its direction"),
         Contrast("gnc", "none", "GNC as a whole, each at its own rate"),
         Contrast("rnc", "none", "random noise of a size of its own"),
     ),
     gain=("gnc", "none"),
+    probe="noise_alignment",
 )
 
 ABLATIONS = {design.name: design for design in (GNC,)}

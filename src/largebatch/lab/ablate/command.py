@@ -7,12 +7,22 @@ import shlex
 from ..compare.command import OPTIONS as COMPARE
 from .question import Ablation, ablation_for
 
-__all__ = ["OPTIONS", "OWN", "command"]
+__all__ = ["NEVER", "OPTIONS", "OWN", "command"]
 
 NOT_HERE = ("methods", "batch_sizes", "small_batch", "seeds")
 OPTIONS = tuple(name for name in COMPARE if name not in NOT_HERE)
 """Fields of the question that have a command-line option of their name."""
-OWN = ("batch_size", "pilot_seeds", "seeds", "max_seeds", "detect", "power")
+NEVER = "never"
+OWN = (
+    "batch_size",
+    "pilot_seeds",
+    "seeds",
+    "max_seeds",
+    "detect",
+    "power",
+    "look_seeds",
+    "look_examples",
+)
 """The ablation's own."""
 
 
@@ -36,9 +46,8 @@ def command(ablation: Ablation) -> str:
             parts += ["--" + name.replace("_", "-"), f"{value:g}" if name in FLOATS else str(value)]
     if question.seeds[0]:
         parts += ["--seed", str(question.seeds[0])]
-    if ablation.probes != default.probes:
-        for probe in ablation.probes or ("none",):
-            parts += ["--probe", probe]
+    if ablation.looks != default.looks:
+        parts += ["--looks", ",".join(ablation.looks) or NEVER]
     return shlex.join(parts)
 
 
@@ -53,5 +62,6 @@ def _values(ablation: Ablation) -> dict[str, object]:
     return question | {
         "batch_size": ablation.batch_size, "pilot_seeds": len(ablation.pilot_seeds),
         "seeds": ablation.pairs, "max_seeds": most, "detect": ablation.detect,
-        "power": ablation.power,
+        "power": ablation.power, "look_seeds": ablation.look_seeds,
+        "look_examples": ablation.look_examples,
     }  # fmt: skip

@@ -74,7 +74,10 @@ class _Course:
         trial = Trial(trial.lr, None) if arm.method == "msgd" else trial
         found = self.setting.config((arm.method, self.ablation.batch_size), trial, seed, on)
         found = replace(found, worker_size=self.ablation.question.worker_size)
-        return replace(found, probes=self.ablation.probes) if on == "test" else found
+        if on == "validation":
+            return found
+        probes, examples = self.ablation.probes(seed), self.ablation.look_examples
+        return replace(found, probes=probes, refresh_examples=examples)
 
     def check(self, out: Path) -> None:
         """Every arm must be able to run; the folder must be this ablation's.

@@ -9,6 +9,7 @@ from typing import Any
 from ..compare.question import MOST_SEEDS, Question, question_for
 from ..config import check_seed
 from ..errors import InputError, nearest
+from ..probes import asked
 from ..tasks import resolve
 from .arms import ABLATIONS, Design
 
@@ -47,7 +48,9 @@ class Ablation:
         detect: the smallest difference worth knowing, in the metric's units; None for half of what
             the method gains over none in the pilot.
         power: chance to see such a difference, or to rule it out where there is none.
-        probes: what final runs measure of themselves, each NAME@WHEN.
+        looks: before which steps final runs measure the design's probe, each a WHEN.
+        look_seeds: how many seeds of each arm measure it, the first ones.
+        look_examples: training examples that it takes the Hessian on.
     """
 
     ablation: str
@@ -57,7 +60,9 @@ class Ablation:
     max_seeds: int
     detect: float | None
     power: float
-    probes: tuple[str, ...]
+    looks: tuple[str, ...]
+    look_seeds: int
+    look_examples: int
     format: int = 1
 
     def __post_init__(self) -> None:
@@ -65,9 +70,9 @@ class Ablation:
         for name in ("pairs", "max_seeds"):
             value = getattr(self, name)
             if value is not None and not 2 <= value <= MOST_SEEDS:
-                asked = "seeds" if name == "pairs" else name
+                said = "seeds" if name == "pairs" else name
                 raise InputError(
-                    f"{asked} must be 2 to {MOST_SEEDS:,}, got {value}: a difference of paired "
+                    f"{said} must be 2 to {MOST_SEEDS:,}, got {value}: a difference of paired "
                     f"seeds needs two, and a verdict {LEAST_PAIRS}"
                 )
         if len(self.pilot_seeds) < 2:
@@ -79,6 +84,13 @@ class Ablation:
         if not 0.5 <= self.power < 1:
             raise InputError(f"power must be at least 0.5 and below 1, got {self.power}")
         check_seed(max(self.pilot_seeds))
+        for look in self.looks:
+            asked(f"{self.design.probe}@{look}")
+
+    def probes(self, seed: int) -> tuple[str, ...]:
+        """What the final run of a seed measures of itself, each NAME@WHEN."""
+        looks = seed < self.question.seeds[0] + self.look_seeds
+        return tuple(f"{self.design.probe}@{look}" for look in self.looks) if looks else ()
 
     @property
     def design(self) -> Design:
@@ -98,7 +110,9 @@ class Ablation:
         own = {
             "pilot_seeds": list(self.pilot_seeds), "first_seed": self.question.seeds[0],
             "seeds": self.pairs, "max_seeds": self.max_seeds, "detect": self.detect,
-            "power": self.power, "probes": list(self.probes), "format": self.format,
+            "power": self.power, "looks": list(self.looks),
+            "look_seeds": self.look_seeds, "look_examples": self.look_examples,
+            "format": self.format,
         }  # fmt: skip
         design = asdict(self.design)
         made = {"title": design["title"], "tuned": list(self.design.tuned)}
@@ -118,7 +132,9 @@ def ablation_for(
     max_seeds: int | None = None,
     detect: float | None = None,
     power: float = 0.8,
-    probes: tuple[str, ...] = (),
+    looks: tuple[str, ...] | None = None,
+    look_seeds: int = 10,
+    look_examples: int = 256,
     **given: Any,
 ) -> Ablation:
     """The ablation of that name on a task at a scale; what is not None replaces defaults.
@@ -131,16 +147,18 @@ def ablation_for(
         batch_size: the task's largest unless given.
         pilot_seeds: number of the pilot's.
         seeds: number of final pairs, instead of the power calculation's.
-        max_seeds: as in :class:`Ablation`, and so are detect, power and probes.
+        max_seeds: as in :class:`Ablation`, and so are detect, power and look_examples.
         detect: see there.
         power: see there.
-        probes: see there.
+        looks: see there; in the middle of the run and at its end unless given.
+        look_seeds: see there.
+        look_examples: see there.
         given: fields of a comparison's :class:`~largebatch.lab.compare.Question`.
 
     Example:
-        >>> asked = ablation_for("gnc", seeds=20)
-        >>> asked.batch_size, asked.pairs, asked.question.methods
-        (1024, 20, ('msgd', 'gnc', 'rnc'))
+        >>> found = ablation_for("gnc", seeds=20)
+        >>> found.batch_size, found.pairs, found.looks
+        (1024, 20, ('20epochs', 'end'))
     """
     if name not in ABLATIONS:
         raise InputError(f"no ablation {name!r}: {nearest(name, ABLATIONS)}")
@@ -165,5 +183,7 @@ def ablation_for(
         max_seeds=most,
         detect=detect,
         power=power,
-        probes=probes,
+        looks=(f"{-(-question.epochs // 2)}epochs", "end") if looks is None else looks,
+        look_seeds=look_seeds,
+        look_examples=look_examples,
     )

@@ -7,10 +7,10 @@ import os
 from pathlib import Path
 
 from ..ablate import ABLATIONS, Ablation, ablate, ablation_for
-from ..ablate.command import OPTIONS, OWN
+from ..ablate.command import NEVER, OPTIONS, OWN
 from ..ablate.question import SCALES
 from ..compare import Interrupted
-from .arguments import data_dir, positive
+from .arguments import data_dir, names, positive
 from .progress import stages
 
 __all__ = ["add_arguments", "run"]
@@ -34,6 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--power", type=float, default=0.8, help="chance to see it, or to rule it out")
     add("--max-seeds", type=positive, help="most pairs that the power calculation may ask for")
     add("--seeds", type=positive, help="number of pairs, instead of the power calculation's")
+    add("--looks", type=_looks, metavar="WHEN,...", help="when to look at alignment, or never")
+    add("--look-seeds", type=positive, default=10, help="seeds of each arm that look at it")
+    add("--look-examples", type=positive, default=256, help="examples that they look at it on")
     add("--evaluations", type=positive, help="scores during a final run")
     add("--train-size", type=positive, help="use the first so many training examples")
     add("--scale", choices=list(SCALES), default="short", help="how much computing it may take")
@@ -47,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Ablate and report."""
-    given = {name: getattr(options, name) for name in (*OPTIONS, *OWN)}
+    given = {name: getattr(options, name) for name in (*OPTIONS, *OWN, "looks")}
     ablation = ablation_for(options.ablation, options.task, options.scale, options.seed, **given)
     safe = "".join(c if c.isalnum() else "-" for c in options.task)
     out: Path = options.out or Path("runs") / f"ablate-{options.ablation}-{safe}"
@@ -66,6 +69,10 @@ def run(options: argparse.Namespace) -> int:
     page = write_report(out)
     print(verdict_json(out) if options.json else f"{summary(out)}\nReport: {page}")
     return 0
+
+
+def _looks(text: str) -> tuple[str, ...]:
+    return () if text == NEVER else names(text)
 
 
 def _asked(ablation: Ablation) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from . import gradients
+from . import directions, gradients
 from .kind import ProbeKind
 
 __all__ = ["PROBES", "ProbeKind"]
 
-_ALL: tuple[ProbeKind, ...] = (*gradients.PROBES,)
+_ALL: tuple[ProbeKind, ...] = (*directions.PROBES, *gradients.PROBES)
 PROBES: dict[str, ProbeKind] = {kind.name: kind for kind in _ALL}

@@ -4,7 +4,7 @@ Symbols: n pairs; D the true mean of their differences, s the standard deviation
 quantile of Student's t with n - 1 degrees; a = 5%, two-sided.
 
     to see D        P(|T| > t),  T noncentral t with n - 1 degrees, noncentrality D sqrt(n)/s
-    to rule out M   P(|m| + t u/sqrt(n) < M) where D = 0; m the mean, u the standard deviation found:
+    to rule out M   P(|m| + t u/sqrt(n) < M) where D = 0; m the mean, u the deviation found:
                     the interval lies within [-M, M]                     (two one-sided tests)
     to decide       t s/sqrt(n) <= M/2: wherever such an interval lies, it leaves zero out or lies
                     within [-M, M]

@@ -1,97 +1,143 @@
-"""Where workers look and how that is aligned with the Hessian's top eigenvectors, run by run."""
+"""Where workers look and how that lies to the Hessian's top eigenvectors, run by run.
 
+Runs have rows of the probe ``noise_alignment``: at the same weights, with the same eigenvectors,
+the share of the variance of workers' offsets, and of their gradients.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from largebatch.lab.report.ablation.read import Ablated, Arm
+from largebatch.lab.report.metric import brief
 from largebatch.lab.report.parts import Table
 from largebatch.lab.report.read import Run, number
 from largebatch.lab.report.stats import Estimate, estimate
 
-OFFSETS, GRADIENTS = "offset_alignment", "alignment"
+PROBE, OFFSETS, GRADIENTS = "noise_alignment", "offsets", "gradients"
 DASH = "\N{EN DASH}"
 
 
 @dataclass(frozen=True)
-class Share:
-    """One look: the share of a variance that lies in the top eigenvectors, and isotropic noise's.
+class Look:
+    """One look: the shares in the top eigenvectors, of d elements isotropic noise's k/d.
 
     Example:
-        >>> Share(39, 39.0, 0.5, 0.001, 5).times
-        500.0
+        >>> Look(39, 39.0, 0.5, None, 0.001, 5, 2.0).share(OFFSETS)
+        0.5
     """
 
     step: int
     epoch: float
-    share: float
+    offsets: float | None
+    gradients: float | None
     isotropic: float
     directions: int
+    sharpness: float | None
 
-    @property
-    def times(self) -> float:
-        """How many times isotropic noise's."""
-        return self.share / self.isotropic
+    def share(self, of: str) -> float | None:
+        """Of the offsets' or of the gradients' variance."""
+        return self.offsets if of == OFFSETS else self.gradients
 
 
-def shares(run: Run, probe: str) -> list[Share]:
-    """The looks of one probe in a run, in order.
+def looks(run: Run) -> list[Look]:
+    """What a run has seen, in order.
 
     Example:
-        >>> row = {"kind": "probe", "probe": "alignment", "step": 3, "epoch": 1.5}
-        >>> row |= {"noise_share": [0.3, 0.2], "isotropic_share": 0.01}
-        >>> shares(Run("0", {}, {}, (row,), None), "alignment")[0].share
+        >>> row = {"kind": "probe", "probe": "noise_alignment", "step": 3, "epoch": 1.5}
+        >>> row |= {"offsets": None, "gradients": {"top_share": 0.5, "top_isotropic_share": 0.01}}
+        >>> looks(Run("0", {}, {}, (row,), None))[0].gradients
         0.5
     """
     made = []
     for row in run.metrics:
-        if row.get("kind") != "probe" or row.get("probe") != probe:
+        if row.get("kind") != "probe" or row.get("probe") != PROBE:
             continue
-        found = [number(v) for v in row.get("noise_share") or ()]
-        known = [v for v in found if v is not None]
-        isotropic = number(row.get("isotropic_share"))
-        if known and len(known) == len(found) and isotropic:
-            epoch = number(row.get("epoch")) or 0.0
-            made.append(Share(int(row["step"]), epoch, sum(known), isotropic, len(known)))
+        offsets, gradients = row.get("offsets") or {}, row.get("gradients") or {}
+        any_of = offsets or gradients
+        isotropic = number(any_of.get("top_isotropic_share"))
+        if isotropic is not None:
+            values = any_of.get("eigenvalues") or []
+            made.append(
+                Look(
+                    int(row["step"]),
+                    number(row.get("epoch")) or 0.0,
+                    number(offsets.get("top_share")),
+                    number(gradients.get("top_share")),
+                    isotropic,
+                    len(values),
+                    max((v for x in values if (v := number(x)) is not None), default=None),
+                )
+            )
     return made
 
 
-def last(arm: Arm, probe: str = OFFSETS) -> dict[int, Share]:
-    """The last look of each seed's run."""
-    seen = {run.seed: shares(run, probe) for run in arm.runs}
-    return {seed: of[-1] for seed, of in sorted(seen.items()) if of}
+def by_seed(arm: Arm, of: str = OFFSETS) -> dict[int, float]:
+    """Mean share over a run's looks, of those that saw one."""
+    return _means(arm, lambda look: look.share(of))
 
 
-def last_share(arm: Arm, probe: str = OFFSETS) -> Estimate | None:
-    """Mean over seeds of the share at the last look."""
-    found = [each.share for each in last(arm, probe).values()]
+def sharpness(arm: Arm) -> Estimate | None:
+    """The Hessian's largest eigenvalue at the run's last look, over seeds."""
+    seen = {run.seed: looks(run) for run in arm.runs}
+    found = [v for of in seen.values() if of and (v := of[-1].sharpness) is not None]
     return estimate(found) if found else None
 
 
+def mean_share(arm: Arm, of: str = OFFSETS) -> Estimate | None:
+    """Over seeds, of what each run saw."""
+    found = by_seed(arm, of)
+    return estimate(list(found.values())) if found else None
+
+
+def isotropic(found: Ablated) -> tuple[float, int] | None:
+    """What isotropic noise would have, and in how many eigenvectors; None if nobody looked."""
+    seen = [look for arm in found.arms for run in arm.runs for look in looks(run)]
+    return (seen[0].isotropic, seen[0].directions) if seen else None
+
+
 def over_time(found: Ablated) -> Table | None:
-    """Mean share at each look, by arm; None where no run has looked.
+    """Mean share at each look, by arm, and the largest eigenvalue; None where no run has looked.
 
     Example:
         >>> over_time(Ablated({"task": "digits"}, (), {}, ())) is None
         True
     """
-    cells: dict[tuple[str, str], dict[int, list[float]]] = {}
-    for arm in found.arms:
-        for probe, words in ((OFFSETS, "offsets"), (GRADIENTS, "worker gradients")):
-            by_step: dict[int, list[float]] = {}
-            for run in arm.runs:
-                for each in shares(run, probe):
-                    by_step.setdefault(each.step, []).append(each.share)
-            if by_step:
-                cells[arm.name, words] = by_step
-    steps = sorted({step for of in cells.values() for step in of})
+    seen = {arm.name: [look for run in arm.runs for look in looks(run)] for arm in found.arms}
+    steps = sorted({look.step for of in seen.values() for look in of})
     if not steps:
         return None
-    head = ("Arm", "Of what", *(f"update {step:,}" for step in steps))
-    rows = [
-        (arm, words, *(_percent(of.get(step)) for step in steps))
-        for (arm, words), of in cells.items()
-    ]
-    return Table(head, rows)
+    rows = []
+    for arm, all_looks in seen.items():
+        for words, read, written in _COLUMNS:
+            at = [
+                [v for k in all_looks if k.step == s and (v := read(k)) is not None] for s in steps
+            ]
+            if any(at):
+                rows.append((arm, words, *(written(_mean(values)) for values in at)))
+    return Table(("Arm", "Of what", *(f"before update {step + 1:,}" for step in steps)), rows)
 
 
-def _percent(values: list[float] | None) -> str:
-    return DASH if not values else f"{100 * sum(values) / len(values):.2g}%"
+def percent(share: float | None) -> str:
+    """A share in percent, to two figures.
+
+    Example:
+        >>> percent(0.7264), percent(0.00123), percent(None)
+        ('73%', '0.12%', '–')
+    """
+    return DASH if share is None else f"{100 * share:.2g}%".replace("-", "\N{MINUS SIGN}")
+
+
+_COLUMNS: tuple[tuple[str, Callable[[Look], float | None], Callable[[float | None], str]], ...] = (
+    ("offsets in the top eigenvectors", lambda look: look.offsets, percent),
+    ("gradients in the top eigenvectors", lambda look: look.gradients, percent),
+    ("largest eigenvalue", lambda look: look.sharpness, brief),
+)
+
+
+def _means(arm: Arm, read: Callable[[Look], float | None]) -> dict[int, float]:
+    seen = {run.seed: [v for k in looks(run) if (v := read(k)) is not None] for run in arm.runs}
+    return {seed: sum(of) / len(of) for seed, of in sorted(seen.items()) if of}
+
+
+def _mean(values: list[float]) -> float | None:
+    return sum(values) / len(values) if values else None

@@ -7,7 +7,7 @@ from markupsafe import Markup
 
 from largebatch.lab.report import facts
 from largebatch.lab.report.ablation import tables
-from largebatch.lab.report.ablation.alignment import OFFSETS, last, over_time
+from largebatch.lab.report.ablation.alignment import by_seed, isotropic, over_time, percent
 from largebatch.lab.report.ablation.judge import Judged, judge
 from largebatch.lab.report.ablation.plot import Dots, Frame, dots
 from largebatch.lab.report.ablation.read import Ablated, Arm, read_ablation
@@ -136,23 +136,18 @@ def _spread(found: Ablated, e: Estimate) -> str:
 
 
 def _alignment(found: Ablated) -> Markup | None:
-    """Share of the offsets' variance in the top eigenvectors at the last look, by arm."""
-    seen = {arm.name: last(arm, OFFSETS) for arm in found.arms}
-    looks = [each for of in seen.values() for each in of.values()]
-    if not looks:
+    """Share of the offsets' variance in the top eigenvectors, by arm."""
+    null = isotropic(found)
+    if null is None:
         return None
     rows = []
     for arm in found.arms:
-        values = {seed: 100 * each.share for seed, each in seen[arm.name].items()}
+        values = {seed: 100 * share for seed, share in by_seed(arm).items()}
         e = estimate(list(values.values())) if values else None
-        said = "does not look elsewhere" if e is None else f"{e.mean:.2g}%"
+        said = "no offsets" if e is None else percent(e.mean / 100)
         rows.append(Dots(arm.name, said, f"{arm.title}: {said}", e, values, _role(arm, found)))
-    isotropic = 100 * sum(each.isotropic for each in looks) / len(looks)
-    axis = f"% of the offsets’ variance in the top {looks[0].directions} eigenvectors"
-    low = min(isotropic, *(100 * each.share for each in looks)) / 1.5
-    top = max(100 * each.share for each in looks) * 1.5
-    frame = Frame("Alignment by arm", axis, isotropic, log=True, limits=(max(low, 1e-4), top))
-    return dots(rows, frame, NARROW)
+    axis = f"% of the offsets’ variance in the top {null[1]} eigenvectors"
+    return dots(rows, Frame("Alignment by arm", axis, zero=100 * null[0]), NARROW)
 
 
 def _role(arm: Arm, found: Ablated) -> str:

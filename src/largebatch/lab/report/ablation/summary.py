@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from largebatch.lab.report.ablation import tables
-from largebatch.lab.report.ablation.alignment import last_share
+from largebatch.lab.report.ablation.alignment import GRADIENTS, mean_share, sharpness
 from largebatch.lab.report.ablation.judge import Judged, judge
-from largebatch.lab.report.ablation.read import Ablated, read_ablation
+from largebatch.lab.report.ablation.read import Ablated, Arm, read_ablation
 from largebatch.lab.report.ablation.words import headline, verdict
 from largebatch.lab.report.parts import Table
 from largebatch.lab.report.stats import Estimate
@@ -72,12 +72,13 @@ def _contrast(judged: Judged, found: Ablated) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _arm(arm: Any) -> dict[str, Any]:
-    share = last_share(arm)
+def _arm(arm: Arm) -> dict[str, Any]:
     return {
         "arm": arm.name, "method": arm.choice.get("method"), "lr": arm.choice.get("lr"),
         "alpha": arm.choice.get("alpha"), **_estimate(arm.estimate), "diverged": arm.diverged,
-        "offsets_in_top_eigenvectors": None if share is None else _estimate(share),
+        "offsets_in_top_eigenvectors": _estimate(mean_share(arm)),
+        "gradients_in_top_eigenvectors": _estimate(mean_share(arm, GRADIENTS)),
+        "largest_eigenvalue": _estimate(sharpness(arm)),
     }  # fmt: skip
 
 

@@ -2,16 +2,23 @@
 
 from collections.abc import Sequence
 
-from largebatch.lab.report.ablation.alignment import last_share
+from largebatch.lab.report.ablation.alignment import (
+    GRADIENTS,
+    OFFSETS,
+    mean_share,
+    percent,
+    sharpness,
+)
 from largebatch.lab.report.ablation.judge import Judged
 from largebatch.lab.report.ablation.read import Ablated, Arm
 from largebatch.lab.report.ablation.words import verdict
 from largebatch.lab.report.finding import interval
-from largebatch.lab.report.metric import Metric, brief, count
+from largebatch.lab.report.metric import MINUS, Metric, brief, count
 from largebatch.lab.report.parts import Table
 from largebatch.lab.report.read import number
 
 DASH = "\N{EN DASH}"
+LOOKED = ("Offsets in top eigenvectors", "Gradients in them", "Largest eigenvalue at the end")
 
 
 def contrasts(judged: Sequence[Judged], found: Ablated) -> Table:
@@ -73,9 +80,9 @@ def arms(found: Ablated) -> Table:
         'Rate'
     """
     metric = found.metric
-    looked = any(last_share(arm) for arm in found.arms)
+    looked = any(sharpness(arm) for arm in found.arms)
     head = ["Arm", "Rate", "alpha", f"Test {metric.label}, mean ± sd", "95% interval", "Seeds"]
-    head += ["Offset / weight", *(["Offsets’ variance in top eigenvectors"] if looked else [])]
+    head += ["Offset / weight", *(LOOKED if looked else ())]
     return Table(head, [_arm(arm, metric, looked) for arm in found.arms])
 
 
@@ -95,12 +102,16 @@ def _arm(arm: Arm, metric: Metric, looked: bool) -> list[str]:
         brief(_offset(arm)),
     ]
     if looked:
-        share = last_share(arm)
-        said = DASH if share is None else f"{100 * share.mean:.2g}%"
-        if share is not None and share.low is not None and share.high is not None:
-            said += f" [{100 * share.low:.2g}%, {100 * share.high:.2g}%]"
-        cells.append(said)
+        for of in (OFFSETS, GRADIENTS):
+            share = mean_share(arm, of)
+            cells.append(DASH if share is None else percent(share.mean))
+        sharp = sharpness(arm)
+        cells.append(DASH if sharp is None else brief(sharp.mean) + _spread(sharp.sd))
     return cells
+
+
+def _spread(sd: float | None) -> str:
+    return "" if sd is None else f" ± {brief(sd)}"
 
 
 def _offset(arm: Arm) -> float | None:
@@ -121,23 +132,23 @@ def power_table(found: Ablated) -> Table:
 
     def size(key: str) -> str:
         value = number(power.get(key))
-        return DASH if value is None else f"{value:.2g}{unit}"
+        return DASH if value is None else f"{value:.2g}{unit}".replace("-", MINUS)
 
     def whole(key: str) -> str:
         value = number(power.get(key))
         return DASH if value is None else count(value)
 
-    def percent(key: str) -> str:
+    def chance_of(key: str) -> str:
         value = number(power.get(key))
         return DASH if value is None else f"{100 * value:.0f}%"
 
     rows = (
         ("Pairs of seeds in the pilot, on validation data", whole("pilot_pairs")),
         ("Standard deviation of their differences", size("pilot_sd")),
-        (f"What it stays below with {percent('sd_confidence')} confidence: assumed", size("sd")),
+        (f"What it stays below with {chance_of('sd_confidence')} confidence: assumed", size("sd")),
         ("Gain over none in the pilot", size("pilot_gain")),
         ("Smallest difference worth knowing", f"{size('detect')} ({power.get('detect_source')})"),
-        ("Power wanted, at 5% two-sided", percent("power")),
+        ("Power wanted, at 5% two-sided", chance_of("power")),
         ("Pairs to see that difference", whole("pairs_to_see")),
         ("Pairs to rule it out where there is none", whole("pairs_to_rule_out")),
         (f"Pairs run{_limit(str(power.get('limit') or ''))}", whole("pairs")),
