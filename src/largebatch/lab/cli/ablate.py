@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from ..ablate import ABLATIONS, Ablation, ablate, ablation_for
 from ..ablate.command import NEVER, OPTIONS, OWN
 from ..ablate.question import SCALES
 from ..compare import Interrupted
+from ..records import write_json
 from .arguments import data_dir, names, positive
 from .progress import stages
 
@@ -66,8 +68,9 @@ def run(options: argparse.Namespace) -> int:
         raise Interrupted(
             f"interrupted: finished runs are kept in {out}; the same command goes on from there"
         ) from stop
-    page = write_report(out)
-    print(verdict_json(out) if options.json else f"{summary(out)}\nReport: {page}")
+    page, verdict = write_report(out), verdict_json(out)
+    write_json(out / "verdict.json", json.loads(verdict))
+    print(verdict if options.json else f"{summary(out)}\nReport: {page}")
     return 0
 
 

@@ -132,5 +132,7 @@ def _has_batch_norm(task: Task) -> bool:
 def _same(path: Path, found: Any, wanted: dict[str, Any], kind: str) -> None:
     if differs := differences(found, wanted):
         there = found if isinstance(found, dict) else {}
+        # Another command only says what the others say.
+        differs = [k for k in differs if k != "command"] or differs
         shown = ", ".join(f"{k} {there.get(k)!r} there, {wanted[k]!r} asked" for k in differs[:3])
         raise InputError(f"{path.parent} holds another {kind} ({shown}): choose another --out")

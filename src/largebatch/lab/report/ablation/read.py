@@ -126,7 +126,7 @@ def _arm(asked: Mapping[str, Any], choice: Record, final: tuple[Run, ...]) -> Ar
     wanted = (asked["method"], number(choice.get("lr")), number(choice.get("alpha")))
     runs = tuple(
         run
-        for run in final
+        for run in sorted(final, key=lambda run: run.seed)
         if (run.method, number(run.config.get("lr")), number(run.config.get("alpha"))) == wanted
     )
     values = {run.seed: run.value for run in runs if run.status != "unfinished"}
