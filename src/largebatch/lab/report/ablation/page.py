@@ -11,7 +11,7 @@ from largebatch.lab.report.ablation.alignment import by_seed, isotropic, over_ti
 from largebatch.lab.report.ablation.judge import Judged, judge
 from largebatch.lab.report.ablation.plot import Dots, Frame, dots
 from largebatch.lab.report.ablation.read import Ablated, Arm, read_ablation
-from largebatch.lab.report.ablation.words import headline, verdict
+from largebatch.lab.report.ablation.words import beside, headline, verdict
 from largebatch.lab.report.finding import interval
 from largebatch.lab.report.metric import count
 from largebatch.lab.report.shell import filled, put
@@ -53,6 +53,7 @@ def render(found: Ablated) -> str:
         "ablation.html.j2",
         title=f"{question.get('task_title') or question['task']}: {question['title']}",
         finding=headline(judged[0], found) if judged else [],
+        beside=[beside(each, found) for each in judged[1:] if each.a == judged[0].a],
         unfinished=_unfinished(found),
         differences=[difference_dots(judged, found, width) for width in (WIDE, NARROW)],
         margin=found.margin,
@@ -78,17 +79,17 @@ def difference_dots(judged: Sequence[Judged], found: Ablated, width: int) -> Mar
         >>> difference_dots([], Ablated({"task": "digits"}, (), {}, ()), 340)[:4]
         Markup('<svg')
     """
-    return dots(difference_rows(judged, found), difference_frame(found), width)
+    kind = "wide" if width == WIDE else "narrow"
+    return dots(difference_rows(judged, found), difference_frame(found), width, kind)
 
 
 def difference_frame(found: Ablated) -> Frame:
     """What is around the differences."""
     metric, margin = found.metric, found.margin
-    better = "higher is better" if metric.higher_is_better else "lower is better"
+    unit = " (points)" if metric.percent else ""
     return Frame(
         "Paired differences by contrast",
-        f"difference in test {metric.label}, "
-        f"{'points' if metric.percent else 'as measured'}; {better} for the first",
+        f"difference in test {metric.label}{unit}",
         zero=0.0,
         band=None if margin is None else (-margin, margin),
         band_words="" if margin is None else f"± {margin:.2g}, not worth knowing",

@@ -59,8 +59,8 @@ class Frame:
     limits: tuple[float, float] | None = None
 
 
-def dots(rows: Sequence[Dots], frame: Frame, width: int) -> Markup:
-    """The picture.
+def dots(rows: Sequence[Dots], frame: Frame, width: int, kind: str = "") -> Markup:
+    """The picture; "wide" and "narrow" are shown on pages of that kind alone.
 
     Example:
         >>> row = Dots("gnc", "0.1", "gnc: 0.1", Estimate(0.1, 0.1, 0.0, 0.2, 2), {0: 0.0, 1: 0.2})
@@ -68,7 +68,6 @@ def dots(rows: Sequence[Dots], frame: Frame, width: int) -> Markup:
         True
     """
     drawn, height = parts(rows, frame, width)
-    kind = "wide" if width >= 500 else "narrow"
     return svg.picture(width, height, frame.name, drawn, class_=kind)
 
 
@@ -81,7 +80,7 @@ def parts(rows: Sequence[Dots], frame: Frame, width: int) -> tuple[Markup, float
     """
     layout = Layout.of(width)
     if not layout.stacked:
-        layout = Layout(width, 268, 200, 40, False, 40)
+        layout = Layout(width, 190, 160, 40, False, 30)
     height = float(TOP + BOTTOM + layout.row * len(rows))
     scale = Scale(*_limits(rows, frame), layout.left, width - layout.right, frame.log)
     drawn = [_axis(scale, frame, layout, height)]

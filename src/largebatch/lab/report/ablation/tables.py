@@ -61,15 +61,15 @@ def difference(judged: Judged, metric: Metric) -> str:
 
 
 def chance(p: float | None) -> str:
-    """A p value.
+    r"""A p value.
 
     Example:
         >>> chance(0.0312), chance(0.00001), chance(None)
-        ('0.031', '< 0.001', '–')
+        ('0.031', '<\xa00.001', '–')
     """
     if p is None:
         return DASH
-    return "< 0.001" if p < 0.001 else f"{p:.2g}"
+    return "<\N{NO-BREAK SPACE}0.001" if p < 0.001 else f"{p:.2g}"
 
 
 def arms(found: Ablated) -> Table:

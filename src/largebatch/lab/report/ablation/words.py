@@ -45,6 +45,22 @@ def headline(judged: Judged, found: Ablated) -> list[str]:
     return [f"On {task}, {_answer(judged, found)} {_capital(measured)}.", *_lost(judged, found)]
 
 
+def beside(judged: Judged, found: Ablated) -> str:
+    """Another contrast in a line, to read the answer with.
+
+    Example:
+        >>> judged = Judged("rnc", "none", "random noise", {}, 0)
+        >>> beside(judged, Ablated({"task": "digits"}, (), {}, ()))
+        'random noise (rnc − none): no pair of seeds has finished'
+    """
+    start = f"{judged.subject} ({judged.a} − {judged.b})"
+    if judged.estimate is None:
+        return f"{start}: no pair of seeds has finished"
+    size = found.metric.signed(judged.estimate.mean)
+    unit = " points" if found.metric.percent else ""
+    return f"{start}: {size}{unit}; {verdict(judged, found.metric, found.margin)}"
+
+
 def _answer(judged: Judged, found: Ablated) -> str:
     metric, margin, subject = found.metric, found.margin, judged.subject
     if judged.kind == "matters":
