@@ -10,6 +10,7 @@ from .contracts import Perturbation, Point
 from .gradient_noise import AnnealedNoise
 from .optim import CBLR, CLARS, LAMB, LARS, LARS2020, MCLR, SNGM, PercentDelta
 from .perturb import GNC, RNC, SAM, EigenNoise, Extrapolation, MatchedNoise, Switch
+from .probes import NoiseScale
 from .workers import Worker, Workers
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "EigenNoise",
     "Extrapolation",
     "MatchedNoise",
+    "NoiseScale",
     "PercentDelta",
     "Perturbation",
     "Point",

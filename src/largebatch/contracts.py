@@ -15,13 +15,14 @@ import torch
 from torch import Tensor
 
 from .layout import Layout
-from .listening import Listener, ListenerOfSeveral, Pooled, Told
+from .listening import Listener, ListenerOfSeveral, Numbered, Pooled, Told
 
 __all__ = [
     "GradientNoise",
     "Listener",
     "ListenerOfSeveral",
     "Memorized",
+    "Numbered",
     "Perturbation",
     "Placement",
     "Point",

@@ -8,9 +8,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
-from torch import Tensor
+from torch import Tensor, nn
 
-__all__ = ["Listener", "ListenerOfSeveral", "Pooled", "Told"]
+__all__ = [
+    "Listener",
+    "ListenerOfSeveral",
+    "Numbered",
+    "Pooled",
+    "Told",
+    "check_listener",
+    "introduce",
+]
 
 
 @runtime_checkable
@@ -73,6 +81,18 @@ class Told(Protocol):
 
 
 @runtime_checkable
+class Numbered(Protocol):
+    """A listener that wants to know which of all workers are this process's."""
+
+    @property
+    def least_workers(self) -> int:
+        """Fewest workers, over all processes, of which it can say anything."""
+
+    def numbered(self, first: int) -> None:
+        """Local worker 0 of the step that begins is number ``first`` over all processes."""
+
+
+@runtime_checkable
 class Pooled(Protocol):
     """A listener that wants numbers of its own added up over processes.
 
@@ -84,3 +104,40 @@ class Pooled(Protocol):
 
         Of the same number, shapes and dtypes on every process, whatever its workers have shown.
         """
+
+
+def check_listener(listener: object, count: int, ranks: int) -> None:
+    """Raise TypeError for what is no listener, ValueError where it needs more workers."""
+    if not isinstance(listener, Listener):
+        raise TypeError(
+            f"listen() takes a listener such as largebatch.NoiseScale(), got {listener!r}: "
+            "your own has the methods of largebatch.contracts.Listener"
+        )
+    if isinstance(listener, Numbered) and ranks * count < listener.least_workers:
+        raise ValueError(
+            f"{type(listener).__name__} needs at least {listener.least_workers} workers in all, "
+            f"got {ranks * count} (count={count}): raise count so that each batch is shared; under "
+            "DistributedDataParallel give Workers the wrapped model, not its .module"
+        )
+
+
+def introduce(
+    listeners: Sequence[Listener],
+    first: int,
+    step: int,
+    model: nn.Module,
+    parameters: Sequence[Tensor],
+) -> None:
+    """Tell listeners that step ``step`` begins, what they will hear of, and of which workers."""
+    for each in listeners:
+        if isinstance(each, Numbered):
+            each.numbered(first)
+    told = [each for each in listeners if isinstance(each, Told)]
+    if not told:
+        return
+    if isinstance(model, nn.parallel.DistributedDataParallel):
+        model = model.module  # names are those of one process
+    known = {id(p): name for name, p in model.named_parameters()}
+    names = [known.get(id(p), f"parameter {j}") for j, p in enumerate(parameters)]
+    for one in told:
+        one.starts(step, names, parameters)

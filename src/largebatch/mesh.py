@@ -50,10 +50,6 @@ class Sharding:
             piece, self.mesh, self.placements, run_check=False, shape=shape, stride=stride
         )
 
-    def whole(self, piece: Tensor, like: Tensor) -> Tensor:
-        """The whole tensor of which every process has its piece; ``like`` is such a parameter."""
-        return self.gathered(piece, like.shape, like.stride())
-
     def gathered(self, piece: Tensor, shape: torch.Size, stride: tuple[int, ...]) -> Tensor:
         """The whole tensor of ``shape``, on every process."""
         whole: Tensor = self.placed(piece, shape, stride).full_tensor()  # type: ignore[attr-defined]

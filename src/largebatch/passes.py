@@ -20,8 +20,9 @@ from torch.utils.hooks import RemovableHandle
 from . import checks
 from .added_noise import AddedNoise
 from .clean import CleanWeights, RunningStatistics
-from .contracts import Listener, Told
+from .contracts import Listener
 from .gathering import Gathering
+from .listening import check_listener, introduce
 from .memory import Memory
 from .mesh import placed
 from .order import Order, Worker, in_order, order_of
@@ -217,11 +218,7 @@ class Passes:
     def listen(self, listener: Listener) -> RemovableHandle:
         """Have ``listener`` hear of the steps to come, until the handle is removed."""
         checks.check_between_steps("listen()", self.ran, self.running)
-        if not isinstance(listener, Listener):
-            raise TypeError(
-                f"listen() takes a listener such as largebatch.NoiseScale(), got {listener!r}: "
-                "your own has the methods of largebatch.contracts.Listener"
-            )
+        check_listener(listener, self._settings.count, self._settings.processes.ranks)
         handle = RemovableHandle(self._settings.heard_by)
         self._settings.heard_by[handle.id] = listener
         return handle
@@ -255,22 +252,14 @@ class Passes:
         self._statistics.begin_step()
         self._keep_memory([p for p, _, _ in self._owned])
         listeners = self._listeners()
-        self._introduce(listeners)
+        owned = [p for p, _, _ in self._owned]
+        introduce(listeners, self._settings.number(0), self.step, self._model, owned)
         self._gathering = Gathering(
             self._settings, self.step, self._trained, len(self._owned), listeners
         )
         self._sight = Sight(
             self._settings, self.step, self._owned, self._gathering, self.memory, self.shown
         )
-
-    def _introduce(self, listeners: list[Listener]) -> None:
-        told = [each for each in listeners if isinstance(each, Told)]
-        if told:
-            known = {id(p): name for name, p in self._model.named_parameters()}
-            owned = [p for p, _, _ in self._owned]
-            names = [known.get(id(p), f"parameter {j}") for j, p in enumerate(owned)]
-            for each in told:
-                each.starts(self.step, names, owned)
 
     def _keep_trained(self, owned: list[Tensor]) -> None:
         known = {id(p) for p in owned}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,14 +37,16 @@ def evaluated(fn: LossFn, parameters: Sequence[Tensor]) -> Iterator[Tensor]:
 
 
 @contextmanager
-def full_precision(fn: LossFn, device: torch.device) -> Iterator[LossFn]:
+def full_precision(
+    fn: Callable[..., Tensor], device: torch.device
+) -> Iterator[Callable[..., Tensor]]:
     """Within, autocast is off but for the loss: what it is now stays with the fn that is given."""
     kind = device.type
     enabled, dtype = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
 
-    def as_it_was() -> Tensor:
+    def as_it_was(*batch: Any) -> Tensor:
         with torch.autocast(kind, dtype=dtype, enabled=enabled):
-            return fn()
+            return fn(*batch)
 
     with torch.autocast(kind, enabled=False):
         yield as_it_was

@@ -17,10 +17,10 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.optimizer import ParamsT
 
+from ..measure import on_host
 from ..mesh import local
 from .bucket import Bucket, buckets
 from .checks import Check, float_dtype, learning_rate, nonnegative, one_of
-from .measure import on_host
 
 __all__ = ["Rule", "published", "still"]
 

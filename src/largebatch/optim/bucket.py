@@ -15,8 +15,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from ..measure import Tensors, alike, any_nonzero, decayed, decayed_norms, nonzero, norms
 from ..mesh import Sharding, local, sharding
-from .measure import Tensors, alike, any_nonzero, decayed, decayed_norms, nonzero, norms
 
 __all__ = ["Bucket", "buckets"]
 
@@ -104,7 +104,11 @@ class Bucket:
     def whole(self, pieces: Tensors) -> Iterator[Tensor]:
         """Whole tensors from pieces of the parameters' placement, gathered one after another."""
         for piece, owner in zip(pieces, self.owners, strict=True):
-            yield piece if self.sharding is None else self.sharding.whole(piece, owner)
+            yield (
+                piece
+                if self.sharding is None
+                else self.sharding.gathered(piece, owner.shape, owner.stride())
+            )
 
 
 def _one_kind(lists: list[Tensors]) -> bool:

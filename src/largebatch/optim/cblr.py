@@ -30,12 +30,12 @@ from torch.optim.optimizer import ParamsT
 
 from ..curvature import Method, hutchinson_diagonal
 from ..curvature.products import mean_over
+from ..measure import HALVES, Tensors
 from ..mesh import local
 from .base import still
 from .bucket import Bucket
 from .checks import Check, bounds, fraction, nonnegative, one_of
 from .engine import Form, ScaledMomentum
-from .measure import HALVES, Tensors
 
 __all__ = ["CBLR"]
 

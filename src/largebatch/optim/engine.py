@@ -23,10 +23,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from ..measure import Tensors, wide
 from .base import Rule, published
 from .bucket import Bucket
 from .checks import Check, fraction, one_of
-from .measure import Tensors, wide
 from .recursion import Form, advance, coefficients, descend, learning_rate
 
 __all__ = ["Form", "ScaledMomentum"]

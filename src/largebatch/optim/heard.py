@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from ..measure import norms
 from ..mesh import local, sharding
-from .measure import norms
 
 __all__ = ["Heard"]
 

@@ -26,10 +26,10 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
+from ..measure import Tensors, decayed, wide
 from .bucket import Bucket
 from .checks import Check, fraction, one_of, positive
 from .layers import Layers
-from .measure import Tensors, decayed, wide
 from .normalized import Normalized, averaged, full_precision
 
 __all__ = ["LAMB"]

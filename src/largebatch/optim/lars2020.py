@@ -24,10 +24,10 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
+from ..measure import Tensors, wide
 from .bucket import Bucket
 from .checks import Check, fraction
 from .layers import Layers, flats
-from .measure import Tensors, wide
 from .normalized import Normalized, averaged, full_precision
 
 __all__ = ["LARS2020"]

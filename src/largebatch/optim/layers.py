@@ -18,8 +18,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from ..measure import Tensors, flat
 from .bucket import Bucket
-from .measure import Tensors, flat
 
 __all__ = ["Layers", "descend_by_layer", "flats"]
 

@@ -26,10 +26,10 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
+from ..measure import Tensors, wide
 from .bucket import Bucket
 from .checks import Check, bounds, one_of
 from .engine import Form, ScaledMomentum
-from .measure import Tensors, wide
 
 __all__ = ["MCLR"]
 

@@ -23,11 +23,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ..measure import HALVES, Tensors, on_host, wide
 from .base import Rule, published
 from .bucket import Bucket
 from .checks import Check, clip_bounds, one_of
 from .layers import Layers, descend_by_layer
-from .measure import HALVES, Tensors, on_host, wide
 from .recursion import descend, learning_rate
 
 __all__ = ["Normalized", "averaged", "full_precision"]

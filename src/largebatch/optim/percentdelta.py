@@ -21,10 +21,10 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
+from ..measure import HALVES, in_pieces, on_host, wide
 from .bucket import Bucket
 from .checks import Check, one_of
 from .engine import Form, ScaledMomentum
-from .measure import HALVES, in_pieces, on_host, wide
 
 __all__ = ["PercentDelta"]
 

@@ -23,8 +23,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from ..measure import HALVES, Tensors, decayed, on_host
 from .bucket import Bucket
-from .measure import HALVES, Tensors, decayed, on_host
 
 # Units of momentum are at least so large, unless 0.
 _LEAST_UNIT = 1e-30

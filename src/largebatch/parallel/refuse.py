@@ -82,7 +82,7 @@ def _check_sharded(model: nn.Module) -> None:
             )
         _check_placed(name, each)
     for name, module in model.named_modules():
-        if type(module).__name__.startswith("FSDP") and is_sharded(module):
+        if is_sharded(module):
             _check_reduction(name, module)
 
 

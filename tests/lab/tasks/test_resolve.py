@@ -45,6 +45,7 @@ def test_the_names():
         "cifar10",
         "cifar10-resnet32",
         "cifar100",
+        "cifar100-resnet8",
     ]
 
 
@@ -63,8 +64,8 @@ def test_digits_needs_neither_torchvision_nor_the_other_tasks():
     [
         ("digit", r"did you mean 'digits'\?"),
         ("cifar-10", r"did you mean 'cifar10' or 'cifar100'\?"),
-        ("MNIST", "known: digits, mnist, .*cifar100"),
-        ("", "known: digits, mnist, .*cifar100"),
+        ("MNIST", "known: digits, mnist, .*cifar100-resnet8"),
+        ("", "known: digits, mnist, .*cifar100-resnet8"),
     ],
 )
 def test_an_unknown_name_gets_the_nearest_or_the_list(asked, nearest):

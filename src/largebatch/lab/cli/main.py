@@ -20,6 +20,7 @@ VERBS = {
     "ablate": "a method against itself without one of its parts, with a verdict",
     "train": "one run of a recipe, or of settings of your own",
     "report": "make a comparison's report anew from its run folders",
+    "probe": "what a run's checkpoints show of why it went as it did, with a report",
     "list": "tasks, methods and recipes that have a name",
 }
 IN_PROCESSES = {"train"}

@@ -4,6 +4,6 @@ They draw their initial weights from torch's global generator: seed it before.
 """
 
 from largebatch.lab.models.cnn import digits_cnn, mnist_cnn
-from largebatch.lab.models.resnet import ResNet, resnet20, resnet32
+from largebatch.lab.models.resnet import ResNet, resnet8, resnet20, resnet32
 
-__all__ = ["ResNet", "digits_cnn", "mnist_cnn", "resnet20", "resnet32"]
+__all__ = ["ResNet", "digits_cnn", "mnist_cnn", "resnet8", "resnet20", "resnet32"]

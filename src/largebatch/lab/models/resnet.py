@@ -16,7 +16,7 @@ from typing import cast
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["ResNet", "resnet20", "resnet32"]
+__all__ = ["ResNet", "resnet8", "resnet20", "resnet32"]
 
 
 class _Block(nn.Module):
@@ -87,6 +87,16 @@ def _stage(filters_in: int, filters: int, blocks: int) -> nn.Sequential:
 def _initialise(module: nn.Module) -> None:
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
+
+
+def resnet8(classes: int = 10) -> ResNet:
+    """ResNet-8: 75,290 weights for 10 classes, 81,140 for 100; of the family, what a CPU trains.
+
+    Example:
+        >>> sum(p.numel() for p in resnet8(classes=100).parameters())
+        81140
+    """
+    return ResNet(8, classes)
 
 
 def resnet20(classes: int = 10) -> ResNet:

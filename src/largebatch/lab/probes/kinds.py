@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from . import directions, gradients
+from . import directions, gradients, point, steps
 from .kind import ProbeKind
 
 __all__ = ["PROBES", "ProbeKind"]
 
-_ALL: tuple[ProbeKind, ...] = (*directions.PROBES, *gradients.PROBES)
+_ALL: tuple[ProbeKind, ...] = (*directions.PROBES, *gradients.PROBES, *point.PROBES, *steps.PROBES)
 PROBES: dict[str, ProbeKind] = {kind.name: kind for kind in _ALL}

@@ -29,6 +29,7 @@ class Moment:
         train: all training inputs and targets, not augmented.
         workers: the step's workers; ``workers.at(i)`` stands where one will look.
         optimizers: those that step the model.
+        worker_size: examples of one worker.
         chunk: examples of one forward pass over more than a worker's: with batch norm, which sees
             them together, as many as a worker has.
         few: examples that the graph of a second backward pass may hold.
@@ -45,6 +46,7 @@ class Moment:
     train: tuple[Tensor, Tensor]
     workers: lb.Workers
     optimizers: tuple[Optimizer, ...]
+    worker_size: int
     chunk: int
     few: int
 

@@ -109,6 +109,7 @@ class Probing:
             train=plan.split.train,
             workers=training.workers,
             optimizers=training.optimizers,
+            worker_size=config.worker_size,
             chunk=config.worker_size if _couples(model) else max(TOGETHER, config.worker_size),
             few=config.refresh_examples,
         )

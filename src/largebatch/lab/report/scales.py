@@ -64,6 +64,16 @@ def tick_text(value: float) -> str:
     return f"{round(value, 6):,.10g}".replace("-", MINUS)
 
 
+def short(value: float | None) -> str:
+    """A measured number to three figures; a dash for None.
+
+    Example:
+        >>> short(1162.3), short(0.01254), short(-1.5e-7), short(None)
+        ('1,160', '0.0125', '−1.5e−7', '–')
+    """
+    return "\N{EN DASH}" if value is None else tick_text(float(f"{value:.3g}"))
+
+
 def padded(values: Iterable[float], share: float = 0.06) -> tuple[float, float]:
     """Limits around values, with a little air; one value gets air of its own size.
 

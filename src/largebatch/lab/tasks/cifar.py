@@ -19,12 +19,12 @@ import numpy
 import torch
 from torch import Tensor
 
-from largebatch.lab.models import resnet20, resnet32
+from largebatch.lab.models import resnet8, resnet20, resnet32
 from largebatch.lab.tasks.augment import compose, crop, flip
 from largebatch.lab.tasks.base import Data, Examples, Task
 from largebatch.lab.tasks.published import Archive, File, data_folder, ensure, read
 
-__all__ = ["cifar10", "cifar10_resnet32", "cifar100"]
+__all__ = ["cifar10", "cifar10_resnet32", "cifar100", "cifar100_resnet8"]
 
 _URL = "https://www.cs.toronto.edu/~kriz/"
 _FOLDER10, _FOLDER100 = "cifar-10-batches-py", "cifar-100-python"
@@ -158,6 +158,14 @@ cifar100 = Task(
     epochs=160,
     small_batch=128,
     batch_sizes=(4096,),
+)
+
+# So small that a CPU trains it with probes in minutes.
+cifar100_resnet8 = replace(
+    cifar100,
+    name="cifar100-resnet8",
+    title="CIFAR-100, ResNet-8",
+    model=partial(resnet8, classes=100),
 )
 
 # The network of GNC's CIFAR-10 runs; ResNet-20 is SNGM's.

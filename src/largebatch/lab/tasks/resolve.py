@@ -25,6 +25,7 @@ _TASKS = {
     "cifar10": "largebatch.lab.tasks.cifar:cifar10",
     "cifar10-resnet32": "largebatch.lab.tasks.cifar:cifar10_resnet32",
     "cifar100": "largebatch.lab.tasks.cifar:cifar100",
+    "cifar100-resnet8": "largebatch.lab.tasks.cifar:cifar100_resnet8",
 }
 
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from largebatch.optim import measure
-from largebatch.optim.measure import any_nonzero, decayed, decayed_norms, flat, nonzero, norms
+from largebatch import measure
+from largebatch.measure import any_nonzero, decayed, decayed_norms, flat, nonzero, norms
 
 # A scalar, nothing, a small one, one above the limit for "small", and one of several pieces.
 SHAPES = [(), (0, 3), (5, 3), (3, 2, 41, 43), (5, 29, 17, 151)]
