@@ -1,7 +1,10 @@
 import pytest
 
 from largebatch.lab.ablate.arms import GNC
+from largebatch.lab.ablate.course import _Course
 from largebatch.lab.compare import pool
+from largebatch.lab.compare.grid import Trial
+from largebatch.lab.compare.setting import Setting
 from largebatch.lab.errors import InputError
 from largebatch.lab.setup import load_task
 
@@ -134,3 +137,23 @@ def test_a_folder_of_something_else_is_refused(ask, answer, tmp_path):
     (tmp_path / "other" / "compare.json").write_text("{}")
     with pytest.raises(InputError, match="holds a comparison"):
         answer(ask(), "other")
+
+
+def test_an_arm_takes_the_rate_and_alpha_of_what_it_is_tuned_as(ask):
+    asked = ask()
+    course = _Course(asked, Setting.of(asked.question, None))
+    trials = {"gnc": Trial(0.4, 0.1), "rnc": Trial(0.3, 0.2), "msgd": Trial(0.2, None),
+              "matched": Trial(0.1, 0.3)}  # fmt: skip
+    settings = {}
+    for arm in GNC.arms:
+        run = course.config(arm, trials, 0, "test")
+        settings[arm.arm] = (run.method, run.lr, run.alpha)
+    assert settings == {
+        "gnc": ("gnc", 0.4, 0.1),
+        "matched": ("matched", 0.4, 0.1),
+        "matched-iso": ("matched-iso", 0.4, 0.1),
+        "same-rate": ("msgd", 0.4, None),
+        "none": ("msgd", 0.2, None),
+        "rnc": ("rnc", 0.3, 0.2),
+        "matched-own": ("matched", 0.1, 0.3),
+    }

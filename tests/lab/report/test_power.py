@@ -96,3 +96,7 @@ def test_a_power_of_one_and_a_spread_of_one_pair_are_refused():
         pairs_to_see(1.0, 1.0, 1.0)
     with pytest.raises(ValueError, match="2 pairs or more, given 1: run more pilot seeds"):
         upper(1.0, 1)
+
+
+def test_the_power_of_ten_pairs_is_the_published_one():
+    assert seeing(10, 1.0, 1.0) == pytest.approx(0.803097, abs=1e-6)  # G*Power 3.1

@@ -126,3 +126,13 @@ def test_arms_with_equal_settings_share_their_runs(make):
 
 def test_a_contrast_without_pairs_has_no_estimate():
     assert Judged("a", "b", "it", {}, 0).estimate is None
+
+
+def test_both_ends_of_the_interval_must_lie_within_the_margin(make):
+    usual = judged(make("usual"))[0][0].estimate
+    error = usual.sd / math.sqrt(usual.n)
+    for name, t in (("above", 1.5), ("below", -1.5)):  # p is 16%, one end beyond one error
+        moved = 87.0 + usual.mean - t * error
+        contrasts, _ = judged(make(name, means={"matched": moved}, detect=error))
+        assert contrasts[0].estimate.mean == pytest.approx(t * error)
+        assert contrasts[0].kind == "undecided"

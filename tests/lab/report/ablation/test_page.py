@@ -23,6 +23,7 @@ def text(html):
 def test_the_page_says_the_verdict_the_power_and_how_to_run_it_again(page):
     words = text(page)
     assert "the direction of GNC&#39;s noise matters, for the better" in words
+    assert "over 12 pairs of seeds, both at rate 0.56 and alpha 0.43." in words
     assert "With 12 pairs and the assumed spread, a true difference of 0.6 points" in words
     assert "largebatch ablate gnc" in words
     assert "Smallest difference worth knowing 0.6 points (given)" in words

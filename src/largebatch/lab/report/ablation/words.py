@@ -3,7 +3,8 @@
 from largebatch.lab.report.ablation.judge import Judged, gained
 from largebatch.lab.report.ablation.read import Ablated
 from largebatch.lab.report.finding import interval
-from largebatch.lab.report.metric import Metric, count
+from largebatch.lab.report.metric import Metric, brief, count
+from largebatch.lab.report.read import number
 from largebatch.lab.report.stats import SEEDS_FOR_A_VERDICT
 
 
@@ -41,7 +42,8 @@ def headline(judged: Judged, found: Ablated) -> list[str]:
         return [f"On {task} nothing can be said yet: no pair of seeds has finished."]
     size = metric.signed(e.mean) + (" points" if metric.percent else f" {metric.label}")
     pairs = f"{e.n} pairs of seeds" if e.n != 1 else "1 pair of seeds"
-    measured = f"{judged.a} minus {judged.b} is {size} ({interval(e, metric)}) over {pairs}"
+    over = f"over {pairs}{_settings(judged, found)}"
+    measured = f"{judged.a} minus {judged.b} is {size} ({interval(e, metric)}) {over}"
     return [f"On {task}, {_answer(judged, found)} {_capital(measured)}.", *_lost(judged, found)]
 
 
@@ -77,6 +79,17 @@ def _answer(judged: Judged, found: Ablated) -> str:
         return f"it stays undecided whether {subject} matters.{need}"
     least = SEEDS_FOR_A_VERDICT
     return f"there are too few pairs to say whether {subject} matters: a verdict takes {least}."
+
+
+def _settings(judged: Judged, found: Ablated) -> str:
+    """The rate and alpha that both arms share, since the answer is one at these."""
+    a, b = (found.arm(name).choice for name in (judged.a, judged.b))
+    same = [
+        f"{word} {brief(value)}"
+        for word, key in (("rate", "lr"), ("alpha", "alpha"))
+        if (value := number(a.get(key))) is not None and value == number(b.get(key))
+    ]
+    return f", both at {' and '.join(same)}" if same else ""
 
 
 def _smaller(judged: Judged, metric: Metric, margin: float | None) -> str:
