@@ -51,6 +51,12 @@ batch_norm = Task(name="tiny-bn", model=normed, **parts)
 """
 
 
+@pytest.fixture(scope="session")
+def tiny_text():
+    """A module with a tiny task of the user's own, for a folder that several tests share."""
+    return TINY
+
+
 @pytest.fixture
 def tiny(tmp_path, monkeypatch):
     """The name of a tiny task of the user's own, in a module of the current directory."""

@@ -17,6 +17,7 @@ __all__ = ["build_parser", "main"]
 
 VERBS = {
     "compare": "methods against each other on a task, tuned alike, with a report",
+    "ablate": "a method against itself without one of its parts, with a verdict",
     "train": "one run of a recipe, or of settings of your own",
     "report": "make a comparison's report anew from its run folders",
     "probe": "what a run's checkpoints show of why it went as it did, with a report",

@@ -1,4 +1,4 @@
-"""largebatch report DIR: the report of a comparison, made anew from its run folders."""
+"""largebatch report DIR: the report of a comparison or an ablation, made anew from its runs."""
 
 from __future__ import annotations
 
@@ -11,24 +11,32 @@ from ..records import read_json, write_json
 
 __all__ = ["add_arguments", "run"]
 
-ANSWERS = ("compare.json", "choices.json", "results.json", "report.html")
+ANSWERS = (
+    "compare.json", "ablate.json", "choices.json", "power.json", "results.json", "verdict.json",
+    "report.html",
+)  # fmt: skip
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add report's arguments."""
     add = parser.add_argument
-    add("folder", type=Path, help="folder that `largebatch compare --out` wrote")
+    add("folder", type=Path, help="folder that compare or ablate wrote")
     add("--figure", type=Path, help="also write the main picture as an SVG file")
     add("--export", type=Path, help="also copy question, answers, environment and picture there")
 
 
 def run(options: argparse.Namespace) -> int:
     """Write report.html and print the table."""
-    from ..report import figure_svg, summary_table, write_report
+    from .. import report
+    from ..report import ablation
 
     try:
-        page = write_report(options.folder)
-        table, figure = summary_table(options.folder), figure_svg(options.folder)
+        if (options.folder / "ablate.json").exists():
+            page, table = ablation.write_report(options.folder), ablation.summary(options.folder)
+            figure = ablation.figure_svg(options.folder)
+        else:
+            page, table = report.write_report(options.folder), report.summary_table(options.folder)
+            figure = report.figure_svg(options.folder)
         if options.figure:
             options.figure.write_text(figure, encoding="utf-8")
         if options.export:

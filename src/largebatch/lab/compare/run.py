@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,7 +16,7 @@ from .question import Question
 from .setting import Setting
 from .tune import Choice, tune
 
-__all__ = ["Interrupted", "Stage", "compare"]
+__all__ = ["Interrupted", "Runs", "Stage", "compare", "keeping", "row"]
 
 
 class Interrupted(KeyboardInterrupt):
@@ -44,15 +44,26 @@ def compare(
     """
     setting = Setting.of(question, data_dir)
     setting.check(out)
+    with keeping(out), Pool(processes, data_dir) as pool:
+        runs = Runs(setting, out, pool, stage)
+        choices = tune(setting, lambda name, configs: runs("tuning", name, configs))
+        sign = 1 if setting.task.higher_is_better else -1
+        write_json(out / "choices.json", [choice.row(sign) for choice in choices])
+        rows = _final(setting, runs, choices)
+        write_json(out / "results.json", rows)
+        return rows
+
+
+@contextmanager
+def keeping(out: Path) -> Iterator[None]:
+    """Around the runs below ``out``: what ends them early leaves those that have finished.
+
+    Raises:
+        Failed: the folder could not be written to.
+        Interrupted: Ctrl-C.
+    """
     try:
-        with Pool(processes, data_dir) as pool:
-            runs = _Runs(setting, out, pool, stage)
-            choices = tune(setting, lambda name, configs: runs("tuning", name, configs))
-            sign = 1 if setting.task.higher_is_better else -1
-            write_json(out / "choices.json", [choice.row(sign) for choice in choices])
-            rows = _final(setting, runs, choices)
-            write_json(out / "results.json", rows)
-            return rows
+        yield
     except KeyboardInterrupt as error:
         raise Interrupted from error
     except OSError as error:
@@ -62,8 +73,8 @@ def compare(
 
 
 @dataclass(frozen=True)
-class _Runs:
-    """Runs configurations, each in its folder below ``out``."""
+class Runs:
+    """Runs configurations, each in its folder below ``out``; the same one asked twice runs once."""
 
     setting: Setting
     out: Path
@@ -71,9 +82,11 @@ class _Runs:
     stage: Stage
 
     def __call__(self, folder: str, name: str, configs: Sequence[RunConfig]) -> list[Result]:
+        """The results of ``configs``, in their order, as a stage of this name."""
         jobs = [self._job(folder, config) for config in configs]
-        with self.stage(name, jobs) as done:
-            results = self.pool.run(jobs, done)
+        once = list(dict.fromkeys(jobs))
+        with self.stage(name, once) as done:
+            results = self.pool.run(once, done)
         return [results[job] for job in jobs]
 
     def _job(self, folder: str, config: RunConfig) -> Job:
@@ -81,7 +94,7 @@ class _Runs:
         return Job(config, self.out / folder / config.name(), steps * config.batch_size)
 
 
-def _final(setting: Setting, runs: _Runs, choices: Sequence[Choice]) -> list[dict[str, Any]]:
+def _final(setting: Setting, runs: Runs, choices: Sequence[Choice]) -> list[dict[str, Any]]:
     """Every choice on the test data with every seed."""
     configs = [
         setting.config(choice.pair, choice.best, seed, "test")
@@ -89,10 +102,11 @@ def _final(setting: Setting, runs: _Runs, choices: Sequence[Choice]) -> list[dic
         for seed in setting.question.seeds
     ]
     results = runs("final", "Final runs", configs)
-    return [_row(c, r) for c, r in zip(configs, results, strict=True)]
+    return [row(c, r) for c, r in zip(configs, results, strict=True)]
 
 
-def _row(config: RunConfig, result: Result) -> dict[str, Any]:
+def row(config: RunConfig, result: Result) -> dict[str, Any]:
+    """A final run as results.json has it."""
     return {
         "task": config.task,
         "method": config.method,

@@ -18,9 +18,10 @@ from .command import command
 from .grid import Trial, first_trials
 from .question import Pair, Question
 
-__all__ = ["Setting", "Split"]
+__all__ = ["Setting", "Split", "claim"]
 
 Split = Literal["test", "validation"]
+SPLITS: tuple[Split, ...] = ("validation", "test")
 TOGETHER_CHUNK = 512
 
 
@@ -93,18 +94,34 @@ class Setting:
             InputError: one of them cannot, or ``out`` holds another comparison; nothing was run.
         """
         for pair in self.question.pairs():
-            trial = first_trials(pair[0], 1, 1)[0]
-            for on in ("validation", "test"):
-                config = self.config(pair, trial, 0, on)
-                make_training(config, plan_run(config, self.data_dir))
-        path = out / "compare.json"
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-            if path.exists():
-                _same_question(path, read_json(path), self.describe())
-            write_json(path, self.describe())
-        except OSError as error:
-            raise InputError(f"cannot write to {out}: {error.strerror}") from error
+            self.check_pair(pair)
+        claim(out / "compare.json", self.describe(), "comparison")
+
+    def check_pair(self, pair: Pair) -> None:
+        """A pair must be able to run on both splits.
+
+        Raises:
+            InputError: it cannot.
+        """
+        trial = first_trials(pair[0], 1, 1)[0]
+        for on in SPLITS:
+            config = self.config(pair, trial, 0, on)
+            make_training(config, plan_run(config, self.data_dir))
+
+
+def claim(path: Path, described: dict[str, Any], kind: str) -> None:
+    """Make the folder of ``path`` the one of what ``described`` says, by writing it there.
+
+    Raises:
+        InputError: the folder is another one's, or cannot be written to.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            _same(path, read_json(path), described, kind)
+        write_json(path, described)
+    except OSError as error:
+        raise InputError(f"cannot write to {path.parent}: {error.strerror}") from error
 
 
 def _has_batch_norm(task: Task) -> bool:
@@ -112,8 +129,10 @@ def _has_batch_norm(task: Task) -> bool:
     return any(isinstance(m, kinds) for m in task.model().modules())
 
 
-def _same_question(path: Path, found: Any, wanted: dict[str, Any]) -> None:
+def _same(path: Path, found: Any, wanted: dict[str, Any], kind: str) -> None:
     if differs := differences(found, wanted):
         there = found if isinstance(found, dict) else {}
+        # Another command only says what the others say.
+        differs = [k for k in differs if k != "command"] or differs
         shown = ", ".join(f"{k} {there.get(k)!r} there, {wanted[k]!r} asked" for k in differs[:3])
-        raise InputError(f"{path.parent} holds another comparison ({shown}): choose another --out")
+        raise InputError(f"{path.parent} holds another {kind} ({shown}): choose another --out")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from . import gradients, hessian, noise, point, steps
+from . import directions, gradients, hessian, noise, point, steps
 from .kind import ProbeKind
 
 __all__ = ["PROBES", "ProbeKind"]
 
 _ALL: tuple[ProbeKind, ...] = (
+    *directions.PROBES,
     *gradients.PROBES,
     *hessian.PROBES,
     *noise.PROBES,
