@@ -49,7 +49,7 @@ def test_is_the_dense_hessian(backend, chunk, problem):
     model, loss, batch, matrix, sizes = problem
     options = {"k": 4, "tolerance": 1e-9, "samples": 80, "chunk": chunk}
     if backend == "torch":
-        options |= {"iterations": 96, "samples": 80 if chunk else 800}  # of 96 by 96
+        options |= {"iterations": 96, "samples": 80 if chunk else 800}
     found = hessian(model, loss, batch, backend=backend, **options)
     values = torch.linalg.eigvalsh(matrix)
     expected = values[values.abs().argsort(descending=True)[:4]]
@@ -78,7 +78,7 @@ def test_the_trace_has_no_bias_and_the_error_that_it_says():
 
     found = [
         # Far from converged, on purpose: two products.
-        hessian(holder, loss, (torch.ones(1),), k=2, iterations=2, samples=4, seed=seed)
+        hessian(holder, loss, (torch.ones(1),), k=2, iterations=2, block=1, samples=4, seed=seed)
         for seed in range(300)
     ]
     traces = torch.tensor([each.trace for each in found])
@@ -171,8 +171,7 @@ def test_leaves_all_as_it_was(backend, training):
     before = everything()
     found = hessian(model, loss, (x, y), k=2, samples=8, backend=backend)
     again = hessian(model, loss, (x, y), k=2, samples=8, backend=backend)
-    if not training or backend == "torch":
-        assert found == again
+    assert found == again
     after = everything()
     assert all(torch.equal(before[0][k], after[0][k]) for k in before[0])
     assert torch.equal(before[1], after[1])
@@ -193,8 +192,9 @@ def test_both_backends_agree_with_batch_norm_in_training():
         for backend in ("torch", "curvlinops")
     )
     assert ours.eigenvalues == pytest.approx(theirs.eigenvalues, rel=1e-8)
-    error = math.hypot(ours.trace_error, theirs.trace_error)
-    assert abs(ours.trace - theirs.trace) < 4 * error + 1e-9
+    # The same draws, so nothing is left to chance.
+    assert ours.trace == pytest.approx(theirs.trace, rel=1e-6)
+    assert ours.trace_error == pytest.approx(theirs.trace_error, rel=1e-4)
 
 
 def test_pairs_are_what_alignment_takes(problem):
@@ -243,8 +243,5 @@ def test_refuses_by_name(problem, monkeypatch):
 @pytest.mark.skipif(not HERE, reason="no curvlinops")
 def test_refuses_what_curvlinops_cannot(problem):
     model, loss, batch, _, _ = problem
-    for options in ({"samples": 7}, {"samples": 96}, {"k": 96}):
-        with pytest.raises(
-            ValueError, match="backend='curvlinops' needs 1 <= k < parameters and 8"
-        ):
-            hessian(model, loss, batch, backend="curvlinops", **options)
+    with pytest.raises(ValueError, match=r"needs 1 <= k < parameters, got k=96 of 96"):
+        hessian(model, loss, batch, backend="curvlinops", k=96)

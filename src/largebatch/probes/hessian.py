@@ -15,6 +15,8 @@ The mean of an estimate's magnitude lies above the magnitude's mean, by less the
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -25,7 +27,7 @@ from torch import Tensor, nn
 from ..curvature import Eigenpairs, Method, Product, eigenpairs_of, rademacher
 from ..curvature.space import Space
 from .gradients import LossFn, layers, trained
-from .hessian_curvlinops import Found, by_curvlinops, mean_and_error
+from .hessian_curvlinops import arpack_pairs, curvlinops_hessian
 from .mean_hessian import mean_hessian
 
 __all__ = ["Backend", "Hessian", "eigenpairs", "hessian"]
@@ -66,8 +68,8 @@ def hessian(
     *,
     k: int = 5,
     iterations: int | None = None,
-    tolerance: float = 1e-3,
-    block: int = 1,
+    tolerance: float = 1e-4,
+    block: int | None = None,
     samples: int = 20,
     chunk: int | None = None,
     seed: int = 0,
@@ -81,10 +83,9 @@ def hessian(
     chunk (and one forward and two backward passes before), else of one forward and two backward
     passes over the batch. Memory: 2 x iterations vectors of the parameters' size.
 
-    With "curvlinops" (extra ``curvature``) products are forward-over-reverse, eigenvalues are
-    ARPACK's (restarted: it holds max(2*k + 1, 20) vectors, and needs as many products as it
-    takes), the trace is the mean of 4 XTrace estimates of ``samples / 4`` products each, and the
-    diagonal is XDiag's with ``samples`` products.
+    With "curvlinops" (extra ``curvature``) products are forward-over-reverse, and the eigenvalues
+    ARPACK's: restarted, so that it holds max(2*k + 1, 20) vectors, and needs as many products as
+    it takes.
 
     Args:
         model: whose parameters in training. Modes are as it is: with dropout, of one draw of it.
@@ -93,7 +94,8 @@ def hessian(
         k: eigenvalues.
         iterations: Lanczos's products at most; None for 6*k + 30.
         tolerance: of the largest eigenvalue, at which residuals it ends earlier.
-        block: Lanczos's first vectors: see :func:`largebatch.curvature.eigenpairs_of`.
+        block: Lanczos's first vectors (see :func:`largebatch.curvature.eigenpairs_of`); None for 2,
+            since from one it may end with an eigenvalue left out that comes late.
         samples: products for trace and diagonal.
         chunk: examples of a forward pass; None for all at once.
         seed: of all that is drawn.
@@ -121,29 +123,28 @@ def hessian(
             f"samples={samples}, backend={backend!r}"
         )
     if backend == "curvlinops":
-        if process_group is not None or method != "exact" or block != 1 or iterations is not None:
+        if process_group is not None or method != "exact" or block or iterations:
             raise ValueError(
                 "backend='curvlinops' goes by k, tolerance, samples, chunk and seed alone: leave "
                 "process_group, method, block and iterations out, or use backend='torch'"
             )
-        found = by_curvlinops(model, loss_fn, batch, k, tolerance, samples, chunk, seed)
+        with curvlinops_hessian(model, loss_fn, batch, chunk) as product:
+            pairs = arpack_pairs(product, trained(model), k, tolerance, seed)
+            traces, diagonal = _estimated(product, trained(model), pairs, samples, seed)
     else:
         with mean_hessian(
             model, loss_fn, batch, chunk=chunk, method=method, process_group=process_group
         ) as product:
             pairs = _pairs(product, model, k, iterations, tolerance, block, seed)
             traces, diagonal = _estimated(product, trained(model), pairs, samples, seed)
-        values, residuals = pairs.values.tolist(), pairs.residuals.tolist()
-        found = Found(values, residuals, traces, diagonal, product.made)
-    trace, error = mean_and_error(found.traces)
     return Hessian(
-        eigenvalues=found.values,
-        residuals=found.residuals,
-        trace=trace,
-        trace_error=error,
+        eigenvalues=pairs.values.tolist(),
+        residuals=pairs.residuals.tolist(),
+        trace=statistics.fmean(traces),
+        trace_error=statistics.stdev(traces) / samples**0.5 if samples > 1 else math.nan,
         layers=layers(model),
-        diagonal_mean_magnitude=found.diagonal,
-        products=found.products,
+        diagonal_mean_magnitude=diagonal,
+        products=product.made,
     )
 
 
@@ -154,8 +155,8 @@ def eigenpairs(
     k: int,
     *,
     iterations: int | None = None,
-    tolerance: float = 1e-3,
-    block: int = 1,
+    tolerance: float = 1e-4,
+    block: int | None = None,
     chunk: int | None = None,
     seed: int = 0,
     method: Method = "exact",
@@ -183,12 +184,15 @@ def _pairs(
     k: int,
     iterations: int | None,
     tolerance: float,
-    block: int,
+    block: int | None,
     seed: int,
 ) -> Eigenpairs:
-    most = 6 * k + 30 if iterations is None else iterations
+    parameters = trained(model)
+    size = sum(p.numel() for p in parameters)
+    most = min(6 * k + 30 if iterations is None else iterations, size)
+    first = min(2, most) if block is None else block
     return eigenpairs_of(
-        product, trained(model), k, iterations=most, block=block, tolerance=tolerance, seed=seed
+        product, parameters, k, iterations=most, block=first, tolerance=tolerance, seed=seed
     )
 
 

@@ -1,83 +1,88 @@
 r"""The Hessian by curvlinops and scipy: what the extra ``curvature`` brings.
 
-Products are forward-over-reverse (curvlinops' HessianLinearOperator), eigenvalues those of ARPACK's
-restarted Lanczos, trace and diagonal XTrace and XDiag of Epperly, Tropp, Webber (2024).
+Products are forward-over-reverse (curvlinops' HessianLinearOperator), eigenpairs those of ARPACK's
+restarted Lanczos.
 """
 
 from __future__ import annotations
 
 import importlib
-import math
-import statistics
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ..curvature import Eigenpairs
+from ..curvature.space import Space
 from ..losses import one_number
 from ..mesh import sharding
 from .gradients import LossFn, chunks, trained
+from .mean_hessian import Counted
 from .untouched import untouched
 
-__all__ = ["Found", "by_curvlinops", "mean_and_error"]
-
-GROUPS = 4
-"""Estimates of the trace, whose spread is its error."""
+__all__ = ["arpack_pairs", "curvlinops_hessian"]
 
 
-@dataclass(frozen=True)
-class Found:
-    """What either backend finds: eigenvalues, residuals, estimates of the trace, the diagonal."""
-
-    values: list[float]
-    residuals: list[float]
-    traces: list[float]
-    diagonal: list[float]
-    products: int
-
-
-def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
-    """The mean, and its standard error; NaN of one value."""
-    count = len(values)
-    error = statistics.stdev(values) / math.sqrt(count) if count > 1 else math.nan
-    return statistics.fmean(values), error
-
-
-def by_curvlinops(
-    model: nn.Module,
-    loss_fn: LossFn,
-    batch: Sequence[Any],
-    k: int,
-    tolerance: float,
-    samples: int,
-    chunk: int | None,
-    seed: int,
-) -> Found:
-    """See :func:`largebatch.probes.hessian`."""
-    curvlinops = _imported("curvlinops")
-    parameters = trained(model)
-    size = sum(p.numel() for p in parameters)
-    each = samples // GROUPS // 2 * 2
-    if not 1 <= k < size or not 2 <= each < size or samples // 2 * 2 >= size:
-        raise ValueError(
-            f"backend='curvlinops' needs 1 <= k < parameters and {2 * GROUPS} <= samples < "
-            f"parameters, got k={k}, samples={samples}, {size} parameters: use backend='torch'"
-        )
+@contextmanager
+def curvlinops_hessian(
+    model: nn.Module, loss_fn: LossFn, batch: Sequence[Any], chunk: int | None
+) -> Iterator[Counted]:
+    """Within, the product of :func:`~largebatch.probes.mean_hessian.mean_hessian`; as there."""
+    if chunk is not None and chunk < 1:
+        raise ValueError(f"a chunk needs at least one example, got chunk={chunk}")
+    curvlinops, parameters = _imported("curvlinops"), trained(model)
     if any(sharding(p) is not None for p in parameters):
         raise ValueError("backend='curvlinops' needs whole weights: use backend='torch'")
+    pieces = list(chunks(batch, chunk))
+    numbers = [(torch.tensor([j]), torch.tensor([j])) for j in range(len(pieces))]
     with untouched(model), _without_running(model), _script_still_used():
-        torch.manual_seed(seed)  # curvlinops draws from the global generator
-        operator = _operator(curvlinops, model, loss_fn, list(chunks(batch, chunk)), parameters)
-        values, residuals = _top(operator, k, tolerance, seed)
-        traces = [float(curvlinops.xtrace(operator, each)) for _ in range(GROUPS)]
-        diagonal = curvlinops.xdiag(operator, samples // 2 * 2)
-    parts = diagonal.split([p.numel() for p in parameters])
-    means = [float(part.abs().mean()) for part in parts]
-    return Found(values, residuals, traces, means, operator.made)
+        operator = curvlinops.HessianLinearOperator(
+            _Loss(model, loss_fn, pieces),
+            _Sum(),
+            parameters,
+            numbers,
+            check_deterministic=False,  # every product sees the same dropout
+            num_data=1,
+        )
+        yield Counted(lambda vectors: operator @ list(vectors))
+
+
+def arpack_pairs(
+    product: Counted, parameters: Sequence[Tensor], k: int, tolerance: float, seed: int
+) -> Eigenpairs:
+    """The k of largest magnitude; all but the products in float64.
+
+    Args:
+        product: from vectors, a tensor of each parameter's shape, to the Hessian times them.
+        parameters: shapes and dtypes of those.
+        k: how many, fewer than elements.
+        tolerance: of each eigenvalue, relative; how far they are off is said in the residuals.
+        seed: of the first vector.
+    """
+    numpy, linalg = _imported("numpy"), _imported("scipy.sparse.linalg")
+    space, size = Space(parameters), sum(p.numel() for p in parameters)
+    if not 1 <= k < size:
+        raise ValueError(
+            f"backend='curvlinops' needs 1 <= k < parameters, got k={k} of {size}: use "
+            "backend='torch'"
+        )
+
+    def moved(vector: Any) -> Any:
+        like = torch.from_numpy(vector.reshape(-1)).to(parameters[0].device)
+        return space.flat(product(space.uncut(like))).to("cpu", torch.float64).numpy()
+
+    matrix = linalg.LinearOperator((size, size), matvec=moved, dtype=numpy.float64)
+    start = numpy.random.default_rng(seed).standard_normal(size)
+    values, vectors = linalg.eigsh(matrix, k, which="LM", v0=start, tol=tolerance)
+    order = abs(values).argsort()[::-1]
+    values, vectors = values[order], vectors.T[order]
+    off = [float(numpy.linalg.norm(moved(v) - a * v)) for a, v in zip(values, vectors, strict=True)]
+    like = space.flat(parameters)
+    rows = torch.tensor(vectors).to(like)
+    return Eigenpairs(torch.tensor(values).to(like), space.cut(rows), torch.tensor(off).to(like))
 
 
 @contextmanager
@@ -128,42 +133,6 @@ class _Sum(nn.Module):
 
     def forward(self, output: Tensor, number: Tensor) -> Tensor:
         return output
-
-
-def _operator(
-    curvlinops: Any,
-    model: nn.Module,
-    fn: LossFn,
-    pieces: list[tuple[Any, ...]],
-    parameters: list[Tensor],
-) -> Any:
-    """The Hessian as curvlinops has it, which counts its products in ``made``."""
-    numbers = [(torch.tensor([j]), torch.tensor([j])) for j in range(len(pieces))]
-
-    class Operator(curvlinops.HessianLinearOperator):  # type: ignore[misc]
-        made = 0
-
-        def _matmat(self, matrix: list[Tensor]) -> list[Tensor]:
-            self.made += matrix[0].shape[-1]
-            found: list[Tensor] = super()._matmat(matrix)
-            return found
-
-    return Operator(
-        _Loss(model, fn, pieces), _Sum(), parameters, numbers, check_deterministic=False, num_data=1
-    )
-
-
-def _top(operator: Any, k: int, tolerance: float, seed: int) -> tuple[list[float], list[float]]:
-    """Eigenvalues by falling magnitude, and their residuals; all but products in float64."""
-    numpy, linalg = _imported("numpy"), _imported("scipy.sparse.linalg")
-    matrix = operator.to_scipy(numpy.float64)
-    start = numpy.random.default_rng(seed).standard_normal(matrix.shape[0])
-    # ARPACK's own tolerance is relative to each eigenvalue; residuals are said beside.
-    values, vectors = linalg.eigsh(matrix, k, which="LM", v0=start, tol=tolerance)
-    order = abs(values).argsort()[::-1]
-    values, vectors = values[order], vectors[:, order]
-    residuals = numpy.linalg.norm(matrix @ vectors - vectors * values, axis=0)
-    return values.tolist(), residuals.tolist()
 
 
 @contextmanager

@@ -46,8 +46,9 @@ class NoiseCovariance:
         workers: M.
         sizes: elements of each layer.
         ranks: how many eigenvalues are not zero by necessity, min(M - 1, elements).
-        condition: largest eigenvalue over the last of those; infinite where that one is zero,
-            NaN where there is no noise, or noise that is not finite.
+        condition: largest eigenvalue over the last of those; infinite where that one is zero (a
+            bias before softmax has as few directions less one: its gradient adds up to 0), NaN
+            where there is no noise, or noise that is not finite.
         isotropic_condition: what isotropic Gaussian noise of the same M and size has: the median.
         percentiles: percents.
         eigenvalues: of each layer, at those percentiles of the ``ranks`` largest; in the units of
