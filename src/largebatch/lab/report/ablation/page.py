@@ -14,6 +14,7 @@ from largebatch.lab.report.ablation.read import Ablated, Arm, read_ablation
 from largebatch.lab.report.ablation.words import beside, headline, verdict
 from largebatch.lab.report.finding import interval
 from largebatch.lab.report.metric import count
+from largebatch.lab.report.scales import padded
 from largebatch.lab.report.shell import filled, put
 from largebatch.lab.report.stats import Estimate, estimate
 
@@ -148,7 +149,9 @@ def _alignment(found: Ablated) -> Markup | None:
         said = "no offsets" if e is None else percent(e.mean / 100)
         rows.append(Dots(arm.name, said, f"{arm.title}: {said}", e, values, _role(arm, found)))
     axis = f"% of the offsets’ variance in the top {null[1]} eigenvectors"
-    return dots(rows, Frame("Alignment by arm", axis, zero=100 * null[0]), NARROW)
+    seen = [v for row in rows for v in (0.0, *row.values.values())]
+    frame = Frame("Alignment by arm", axis, zero=100 * null[0], limits=padded(seen))
+    return dots(rows, frame, NARROW)
 
 
 def _role(arm: Arm, found: Ablated) -> str:
