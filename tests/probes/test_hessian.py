@@ -47,7 +47,7 @@ def test_is_the_dense_hessian(backend, chunk, problem):
     # Red: chunks of unequal length weighed alike, the largest instead of the largest in magnitude,
     # a trace or diagonal of another matrix.
     model, loss, batch, matrix, sizes = problem
-    options = {"k": 4, "tolerance": 1e-9, "samples": 80, "chunk": chunk}
+    options = {"k": 4, "tolerance": 1e-9, "samples": 48, "chunk": chunk}
     if backend == "torch":
         options |= {"iterations": 96, "samples": 80 if chunk else 800}
     found = hessian(model, loss, batch, backend=backend, **options)
@@ -60,9 +60,9 @@ def test_is_the_dense_hessian(backend, chunk, problem):
     assert found.trace_error < 0.3 * abs(trace)
     assert found.layers == [name for name, _ in model.named_parameters()]
     diagonal = [float(part.abs().mean()) for part in matrix.diagonal().split(sizes)]
-    bound = {"rel": 0.15} if options["samples"] == 800 else {"abs": 0.02}
+    bound = {"rel": 0.15} if options["samples"] == 800 else {"abs": 0.03}
     assert found.diagonal_mean_magnitude == pytest.approx(diagonal, **bound)
-    assert found.products > 80
+    assert found.products > options["samples"]
 
 
 def test_the_trace_has_no_bias_and_the_error_that_it_says():
