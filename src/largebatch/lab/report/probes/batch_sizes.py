@@ -25,7 +25,7 @@ from .tables import of_lines
 from .training import here
 
 PROBE = "gradient_size"
-PANELS = 6
+PANELS = 8
 Theory = Callable[[float, float], float]
 
 
