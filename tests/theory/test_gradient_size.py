@@ -1,4 +1,5 @@
-"""Bugs that turn these red: √(2/pi) as 2/√pi (CURV's own), n for √n, h for 2h."""
+"""Bugs that turn these red: √(2/pi) as 2/√pi (CURV's own), n for √n, h for 2h,
+a mean left out, noise in a batch of all examples."""
 
 from math import sqrt
 
@@ -10,6 +11,7 @@ from largebatch.theory import (
     loss_stride,
     mean_distance_to_minimum,
     mean_gradient_magnitude,
+    mean_gradient_square,
     mean_update_magnitude,
 )
 
@@ -29,6 +31,35 @@ def test_magnitudes_of_averaged_noise(batch):
     assert loss_stride(0.1, 0.3**2 / batch) == pytest.approx(
         float((0.1 * g.square()).mean()), rel=0.05
     )
+
+
+@pytest.mark.parametrize("n", [1, 10, 60, 100])
+def test_batches_drawn_from_few_examples_whose_mean_is_not_zero(n):
+    source = torch.Generator().manual_seed(0)
+    mean, deviation, examples = -0.4, 1.5, 100
+
+    # Many coordinates, in each of which the examples have this very mean and deviation.
+    x = torch.randn(examples, 20_000, generator=source, dtype=torch.float64)
+    x = mean + deviation * (x - x.mean(0)) / x.std(0)
+    g = x[:n].mean(0)
+
+    def theory(function, **given):
+        return function(deviation, n, examples=examples, **given)
+
+    error = float(g.square().std()) / sqrt(len(g))
+    square = theory(mean_gradient_square, mean_square=mean**2)
+    assert square == pytest.approx(float(g.square().mean()), abs=4 * error + 1e-12)
+    magnitude = theory(mean_gradient_magnitude, mean=mean)
+    error = float(g.abs().std()) / sqrt(len(g))
+    assert magnitude == pytest.approx(float(g.abs().mean()), abs=4 * error + 1e-12)
+    assert abs(theory(mean_gradient_magnitude) - magnitude) > 4 * error  # the mean shows
+
+
+def test_all_examples_have_no_noise():
+    assert mean_gradient_magnitude(3.0, 7, mean=-2.0, examples=7) == 2.0
+    assert mean_gradient_square(3.0, 7, mean_square=4.0, examples=7) == 4.0
+    assert mean_update_magnitude(0.5, 3.0, 7, mean=2.0, examples=7) == 1.0
+    assert mean_gradient_magnitude(0.0, 5) == 0.0
 
 
 def test_distance_leads_to_the_minimum():
@@ -58,5 +89,10 @@ def test_what_cannot_be_is_named():
         mean_distance_to_minimum(1.0, 1, -1.0)
     with pytest.raises(ValueError, match="deviation must be finite and at least 0"):
         mean_gradient_magnitude(-1.0)
+    for function in (mean_gradient_magnitude, mean_gradient_square):
+        with pytest.raises(ValueError, match="got batch_size=8 and examples=7: give at least"):
+            function(1.0, 8, examples=7)
+    with pytest.raises(ValueError, match="mean_square must be finite and at least 0"):
+        mean_gradient_square(1.0, mean_square=-1.0)
     with pytest.raises(ValueError, match="mean_square must be finite and at least 0"):
         loss_stride(0.1, -1.0)

@@ -1,12 +1,14 @@
 r"""How small the gradient gets as the batch grows, layer by layer, and how noisy an example's is.
 
     E|g|, E g^2                              over the coordinates of a layer, g: mean gradient of n
-    S^2 = E (g - G)^2 * n / (1 - n/N)        one example's variance in a coordinate
+    S^2 = E (g - h)^2 * n/2                  one example's variance in a coordinate
     E g^2 = mean G^2 + S^2/n * (1 - n/N)     what follows, exactly
 
 n: batch size; N: examples of the data set, of which batches are drawn without replacement; G: its
-gradient; g - G has the variance S^2/n * (1 - n/N), so that S^2 is unbiased (it has N - 1 in its
-denominator) at every n below N. Units: of loss per weight, or that squared.
+gradient; h: that of another batch of n that has no example in common with the first. Two such
+differ by 2*S^2/n, whatever N, so that S^2 is unbiased (it has N - 1 in its denominator). Units: of
+loss per weight, or that squared. One pass over the data in random order is all it takes: every
+batch is a stretch of it, and h is its neighbour's.
 Source: Gao and Zhong (CURV), Eq. 1-4 and 8, Fig. 3 and 7, who take G = 0 and n much below N: then
 E|g| = S*sqrt(2/(pi*n)) (their Eq. 4, corrected) and the loss stride is eta*S^2/n. Real gradients
 have a mean, so that E g^2 ends at mean G^2 and not at 0; and the coordinates of a layer differ in
@@ -19,7 +21,7 @@ small network). So Gaussian noise is told of too as it would be coordinate by co
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,13 +29,14 @@ import torch
 from torch import Tensor, nn
 
 from ..seeding import generator
-from .gradients import LossFn, gradient, layers
+from .gradients import LossFn, gradient, layers, trained
+from .stretches import Stretches, means, walked
 from .untouched import untouched
 
 __all__ = ["GradientSize", "gradient_size"]
 
 # Keeps these draws apart from others that are named by as many integers.
-_SUBSETS = 0x5B5E
+_ORDER = 0x5B5E
 
 
 @dataclass(frozen=True)
@@ -46,12 +49,13 @@ class GradientSize:
         mean_magnitude: the mean of abs(g) over a layer and the repeats, [size][layer].
         mean_square: that of g^2.
         deviation: S of each layer, of one example's gradient in one coordinate; its square is
-            unbiased. NaN where no batch is smaller than the data.
+            unbiased. NaN where no size has two batches.
         full_square: the mean of G^2 over each layer.
         expected_magnitude: what E|g| would be of Gaussian noise about G with each coordinate's own
             S_j, as estimated from all batches, [size][layer]; NaN as the deviation.
         examples: N.
-        repeats: how many batches of each size; of size N there is one.
+        repeats: how many batches of each size there are at most.
+        batches: how many there are, [size].
     """
 
     batch_sizes: list[int]
@@ -63,6 +67,7 @@ class GradientSize:
     expected_magnitude: list[list[float]]
     examples: int
     repeats: int
+    batches: list[int]
 
 
 def gradient_size(
@@ -71,22 +76,24 @@ def gradient_size(
     batch: Sequence[Any],
     batch_sizes: Sequence[int],
     *,
-    repeats: int = 4,
+    repeats: int = 8,
     seed: int = 0,
     chunk: int | None = None,
 ) -> GradientSize:
     """Measure the gradient of random batches of each size out of ``batch``, the data set.
 
-    Costs the gradients of N + repeats*(sum of the sizes below N) examples, and four copies of the
-    parameters. With batch norm in training mode the chunk is the batch that it sees.
+    Costs one gradient of the data set, whatever the sizes, and some copies of the parameters (four,
+    and one more for every doubling of ``repeats``, where sizes are powers of two). Batches of one
+    size have no example in common, a large one contains smaller ones. With batch norm in training
+    mode the chunk is the batch that it sees.
 
     Args:
         model: whose parameters.
         loss_fn: mean loss, ``loss_fn(*batch)``.
         batch: the data set, tensors with the example in dimension 0.
         batch_sizes: n, each from 1 to N.
-        repeats: batches of each size.
-        seed: names the batches, with their size and number; the global generator is not moved.
+        repeats: batches of each size, as far as the data reaches: N // n at most.
+        seed: names the order of the examples; the global generator is not moved.
         chunk: examples of a forward pass.
 
     Raises:
@@ -96,43 +103,39 @@ def gradient_size(
         >>> model = nn.Linear(1, 1, bias=False)
         >>> x = torch.tensor([[1.0], [3.0]])
         >>> found = gradient_size(model, lambda x: model(x).mean(), (x,), [1, 2])
-        >>> found.mean_square[1], round(found.deviation[0] ** 2, 5)
-        ([4.0], 2.0)
+        >>> found.mean_square[1], round(found.deviation[0] ** 2, 5), found.batches
+        ([4.0], 2.0, [2, 1])
     """
     examples = len(batch[0])
     _check(batch_sizes, repeats, examples)
-    shares = {n: n / (1 - n / examples) for n in batch_sizes if n < examples}
-    batches = repeats * sum(n in shares for n in batch_sizes)
-    found = []
+    wanted = {n: min(repeats, examples // n) for n in batch_sizes}
+    sizes = [Stretches(n, count, len(layers(model))) for n, count in wanted.items()]
+    pairs = sum(count - 1 for count in wanted.values())
+    order = torch.randperm(examples, generator=generator("cpu", seed, _ORDER))
     with untouched(model):
-        full = gradient(model, loss_fn, batch, chunk=chunk)
-        variances = [torch.full_like(g, 0 if batches else math.nan, dtype=_wide(g)) for g in full]
-        for n in batch_sizes:
-            looks = [] if n in shares else [_means(full)]
-            for rows in _subsets(examples, n, repeats if n in shares else 0, seed):
-                drawn = gradient(model, loss_fn, batch, chunk=chunk, rows=rows)
-                looks.append(_means(drawn))
-                for variance, g, mean in zip(variances, drawn, full, strict=True):
-                    variance.add_((g - mean).to(variance.dtype) ** 2, alpha=shares[n] / batches)
-            found.append(torch.stack(looks).mean(0).tolist())
+        total = [torch.zeros_like(p, dtype=_wide(p), requires_grad=False) for p in trained(model)]
+        variances = [torch.full_like(p, 0 if pairs else math.nan) for p in total]
+        place = 0
+        for stop in sorted({examples}.union(*(each.stops for each in sizes))):
+            found = gradient(model, loss_fn, batch, chunk=chunk, rows=order[place:stop])
+            for p, g in zip(total, found, strict=True):
+                p.add_(g, alpha=stop - place)
+            place = stop
+            walked(place, total, sizes, variances, pairs)
+    full = [p / examples for p in total]
+    seen = {each.n: torch.stack(each.seen).mean(0).tolist() for each in sizes}
     return GradientSize(
         list(batch_sizes),
         layers(model),
-        [magnitudes for magnitudes, _ in found],
-        [squares for _, squares in found],
+        [seen[n][0] for n in batch_sizes],
+        [seen[n][1] for n in batch_sizes],
         [math.sqrt(v.mean()) for v in variances],
-        _means(full)[1].tolist(),
+        means(full)[1].tolist(),
         [_expected(full, variances, 1 / n - 1 / examples) for n in batch_sizes],
         examples,
         repeats,
+        [wanted[n] for n in batch_sizes],
     )
-
-
-def _means(gradients: Sequence[Tensor]) -> Tensor:
-    """Means of abs(g) and g^2 over each layer: (2, layers), float64 on the CPU."""
-    wide = [g.to(_wide(g)) for g in gradients]  # a half's square underflows
-    rows = [torch.stack([g.abs().mean(), g.square().mean()]) for g in wide]
-    return torch.stack([row.double().cpu() for row in rows], 1)
 
 
 def _expected(full: Sequence[Tensor], variances: Sequence[Tensor], share: float) -> list[float]:
@@ -148,13 +151,6 @@ def _expected(full: Sequence[Tensor], variances: Sequence[Tensor], share: float)
 
 def _wide(tensor: Tensor) -> torch.dtype:
     return torch.promote_types(tensor.dtype, torch.float32)
-
-
-def _subsets(examples: int, n: int, repeats: int, seed: int) -> Iterator[Tensor]:
-    """The rows of each of several batches of n examples, drawn without replacement."""
-    for repeat in range(repeats):
-        source = generator("cpu", seed, _SUBSETS, n, repeat)
-        yield torch.randperm(examples, generator=source)[:n]
 
 
 def _check(sizes: Sequence[int], repeats: int, examples: int) -> None:

@@ -35,7 +35,7 @@ def trained(model: nn.Module) -> list[Tensor]:
 
 
 def layers(model: nn.Module) -> list[str]:
-    """The names of the parameters in training, in the order of :func:`trained`."""
+    """The names of the parameters in training, in the order of ``trained``."""
     return [name for name, p in model.named_parameters() if p.requires_grad]
 
 
@@ -72,7 +72,7 @@ def gradient(
     chunk: int | None = None,
     rows: Tensor | None = None,
 ) -> list[Tensor]:
-    """The gradient of the mean loss, one tensor for each of :func:`trained`; zero where unreached.
+    """The gradient of the mean loss, one tensor for each in training; zero where unreached.
 
     Call it within :func:`~largebatch.probes.untouched`: a forward pass may leave traces.
 

@@ -212,7 +212,7 @@ class NoiseScale:
 
     @property
     def noise_scale(self) -> Tensor:
-        """The present one, 0-dim, not read on the host: for a batch-size schedule's ``observe``.
+        """The present one, for a batch-size schedule's ``observe``; 0-dim, not read on the host.
 
         NaN before a step has counted, and where the estimate of ||G||^2 is not above 0.
         """

@@ -26,6 +26,7 @@ from .gradient_size import (
     loss_stride,
     mean_distance_to_minimum,
     mean_gradient_magnitude,
+    mean_gradient_square,
     mean_update_magnitude,
 )
 from .msgd import SquaredNormBound, msgd
@@ -67,6 +68,7 @@ __all__ = [
     "lr_at_noise_scale",
     "mean_distance_to_minimum",
     "mean_gradient_magnitude",
+    "mean_gradient_square",
     "mean_update_magnitude",
     "momentum_factor",
     "momentum_norm_bound",

@@ -58,6 +58,13 @@ def test_json_has_what_the_run_measured_itself_too(cli, trained, tmp_path):
     assert [row["probe"] for row in json.loads(out)["run"]] == ["block_norms", "gradient_cosine"]
 
 
+def test_a_report_alone_needs_no_data(cli, trained, tmp_path):
+    run, out = trained("run"), tmp_path / "out"
+    (tmp_path / "tiny_task.py").unlink()
+    assert cli("probe", str(run), "--out", str(out))[0] == 0
+    assert (out / "report.html").exists()
+
+
 def test_what_cannot_be_is_refused_before_any_look(cli, trained, tmp_path):
     run, out = trained("run"), tmp_path / "out"
     twin = tmp_path / "elsewhere" / "run"

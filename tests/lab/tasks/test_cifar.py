@@ -124,6 +124,13 @@ def test_network_and_augmentation_fit_the_images(name, classes):
     assert not torch.equal(changed, images)
 
 
+def test_alexnet_sees_cifar10s_images_unchanged():
+    task = resolve("cifar10-alexnet")
+    assert task.model()(torch.rand(2, 3, 32, 32)).shape == (2, 10)
+    assert task.augment is None
+    assert task.load is resolve("cifar10").load
+
+
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])
 def test_without_files_and_network_it_says_which_file(name, tmp_path, monkeypatch):
     def no_network(url, timeout):

@@ -43,6 +43,7 @@ def test_the_names():
         "mnist",
         "fashion-mnist",
         "cifar10",
+        "cifar10-alexnet",
         "cifar10-resnet32",
         "cifar100",
         "cifar100-resnet8",

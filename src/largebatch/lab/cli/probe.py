@@ -66,7 +66,8 @@ def run(options: argparse.Namespace) -> int:
                     progress.start()
                     progress.update(task, completed=done, total=of, count=f"{done}/{of} places")
 
-                probe_run(each, chosen, rows, folder, show)
+                if chosen:  # a report alone needs no data
+                    probe_run(each, chosen, rows, folder, show)
         page = write_probe_report(options.out, runs, _command(options))
     except OSError as error:
         raise Failed(f"cannot write to {options.out}: {error.strerror or error}") from error

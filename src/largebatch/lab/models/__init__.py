@@ -3,7 +3,17 @@
 They draw their initial weights from torch's global generator: seed it before.
 """
 
+from largebatch.lab.models.alexnet import AlexNet, alexnet
 from largebatch.lab.models.cnn import digits_cnn, mnist_cnn
 from largebatch.lab.models.resnet import ResNet, resnet8, resnet20, resnet32
 
-__all__ = ["ResNet", "digits_cnn", "mnist_cnn", "resnet8", "resnet20", "resnet32"]
+__all__ = [
+    "AlexNet",
+    "ResNet",
+    "alexnet",
+    "digits_cnn",
+    "mnist_cnn",
+    "resnet8",
+    "resnet20",
+    "resnet32",
+]

@@ -63,7 +63,7 @@ def _in_order(at: Moment, pairs: Eigenpairs, layers: list[str]) -> Eigenpairs:
     """The eigenvectors' layers in the order in which the optimizers hold them."""
     names = [name for name, p in at.model.named_parameters() if p.requires_grad]
     known = dict(zip(names, pairs.vectors, strict=True))
-    vectors = [known[name.removeprefix("module.")] for name in layers]  # DDP's name for it
+    vectors = [known[name] for name in layers]
     return Eigenpairs(pairs.values, vectors, pairs.residuals)
 
 

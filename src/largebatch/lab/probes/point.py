@@ -112,7 +112,7 @@ PROBES = (
         "gradient_size",
         "mean |g| and g² of batches from 32 examples to the full data, and an example's deviation",
         "CURV, Fig. 3 and 7",
-        "gradients of 5 to 9 times the full data",
+        "one gradient of the full data",
         _gradient_size,
     ),
     ProbeKind(

@@ -2,12 +2,13 @@
 
 from ..config import RunConfig
 from ..errors import InputError, nearest
-from . import agn, digits, gnc, sngm
+from . import agn, curv, digits, gnc, sngm
 from .recipe import Recipe
 
 __all__ = ["RECIPES", "Recipe", "recipe"]
 
-RECIPES = {r.name: r for r in (*digits.RECIPES, *agn.RECIPES, *gnc.RECIPES, *sngm.RECIPES)}
+_ALL = (*digits.RECIPES, *agn.RECIPES, *curv.RECIPES, *gnc.RECIPES, *sngm.RECIPES)
+RECIPES = {r.name: r for r in _ALL}
 
 
 def recipe(name: str) -> RunConfig:

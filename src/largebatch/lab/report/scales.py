@@ -42,6 +42,8 @@ class Scale:
             [(90.0, '90'), (95.0, '95')]
             >>> Scale(0.01, 1.0, 0, 1, log=True).ticks()
             [(0.01, '0.01'), (0.03, '0.03'), (0.1, '0.1'), (0.3, '0.3'), (1.0, '1')]
+            >>> Scale(1e-13, 1e-12, 0, 1, log=True).ticks()[0]
+            (1e-13, '1e−13')
         """
         values = (
             _log_ticks(self.low, self.high, wanted)
@@ -98,15 +100,20 @@ def _ticks(low: float, high: float, wanted: int) -> list[float]:
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(m * power for m in (1, 2, 5, 10) if m * power >= raw * 0.999)
     first = math.ceil(low / step - 1e-9)
-    return [round(k * step, 12) for k in range(first, math.floor(high / step + 1e-9) + 1)]
+    return [_plain(k * step) for k in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
 def _log_ticks(low: float, high: float, wanted: int) -> list[float]:
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     for steps in ((1, 2, 5), (1, 3), (1,)):
         found = [m * 10.0**k for k in range(first, last + 1) for m in steps]
-        inside = [round(v, 12) for v in found if low * 0.999 <= v <= high * 1.001]
+        inside = [_plain(v) for v in found if low * 0.999 <= v <= high * 1.001]
         if len(inside) <= wanted:
             return inside
     skip = math.ceil(len(inside) / wanted)
     return inside[::skip]
+
+
+def _plain(value: float) -> float:
+    """Without the last digits that sums leave: however small the value is."""
+    return float(f"{value:.12g}")

@@ -19,12 +19,12 @@ import numpy
 import torch
 from torch import Tensor
 
-from largebatch.lab.models import resnet8, resnet20, resnet32
+from largebatch.lab.models import alexnet, resnet8, resnet20, resnet32
 from largebatch.lab.tasks.augment import compose, crop, flip
 from largebatch.lab.tasks.base import Data, Examples, Task
 from largebatch.lab.tasks.published import Archive, File, data_folder, ensure, read
 
-__all__ = ["cifar10", "cifar10_resnet32", "cifar100", "cifar100_resnet8"]
+__all__ = ["cifar10", "cifar10_alexnet", "cifar10_resnet32", "cifar100", "cifar100_resnet8"]
 
 _URL = "https://www.cs.toronto.edu/~kriz/"
 _FOLDER10, _FOLDER100 = "cifar-10-batches-py", "cifar-100-python"
@@ -171,4 +171,14 @@ cifar100_resnet8 = replace(
 # The network of GNC's CIFAR-10 runs; ResNet-20 is SNGM's.
 cifar10_resnet32 = replace(
     cifar10, name="cifar10-resnet32", title="CIFAR-10, ResNet-32", model=resnet32
+)
+
+# The network of CURV's runs, who does not speak of augmentation: none is what was said.
+cifar10_alexnet = replace(
+    cifar10,
+    name="cifar10-alexnet",
+    title="CIFAR-10, AlexNet",
+    model=alexnet,
+    augment=None,
+    batch_sizes=(8192,),
 )

@@ -23,6 +23,7 @@ _TASKS = {
     "mnist": "largebatch.lab.tasks.mnist:mnist",
     "fashion-mnist": "largebatch.lab.tasks.mnist:fashion_mnist",
     "cifar10": "largebatch.lab.tasks.cifar:cifar10",
+    "cifar10-alexnet": "largebatch.lab.tasks.cifar:cifar10_alexnet",
     "cifar10-resnet32": "largebatch.lab.tasks.cifar:cifar10_resnet32",
     "cifar100": "largebatch.lab.tasks.cifar:cifar100",
     "cifar100-resnet8": "largebatch.lab.tasks.cifar:cifar100_resnet8",

@@ -96,9 +96,18 @@ def probe_rows(
     for epoch in places:
         share = epoch / max(places)
         for name, fields in _fields(noise, size, share, epoch, batch_size, list(layers)).items():
-            place = {"kind": "probe", "probe": name, "step": 4 * epoch, "epoch": float(epoch)}
-            rows.append({**place, **fields})
+            for probe in (name, *ALIKE.get(name, ())):
+                place = {"kind": "probe", "probe": probe, "step": 4 * epoch, "epoch": float(epoch)}
+                rows.append({**place, **fields})
     return rows
+
+
+# Probes whose rows have another's form.
+ALIKE = {
+    "noise_covariance": ["offset_covariance"],
+    "alignment": ["offset_alignment"],
+    "noise_scale": ["spectral_noise_scale"],
+}
 
 
 def _fields(

@@ -14,10 +14,13 @@ from largebatch.lab.report.probes.update_size import searched_space
 FIGURE = {
     "gradient_cosine": {"cosine"},
     "noise_covariance": {"noise-shape"},
+    "offset_covariance": {"offset-shape"},
     "perturbed_loss": {"perturbed-loss"},
     "smoothness": {"smoothness"},
     "noise_scale": {"noise-scale"},
+    "spectral_noise_scale": {"noise-scale"},
     "alignment": {"alignment"},
+    "offset_alignment": {"offset-alignment"},
     "hessian": {"hessian"},
     "loss_line": {"loss-line"},
     "loss_plane": {"loss-plane"},

@@ -16,22 +16,36 @@ from .runs import Probed
 from .tables import of_lines
 from .training import drops, here
 
-PROBE = "alignment"
+GRADIENTS, OFFSETS = "alignment", "offset_alignment"
 
 
 def alignment(runs: Sequence[Probed]) -> Shown | None:
-    """The shares of each run's last row, and over epochs their ratio to isotropic noise's.
+    """Of gradients: each run's last shares, and over epochs their ratio to isotropic noise's.
 
     Example:
         >>> alignment([]) is None
         True
     """
-    seen = [run for run in runs if run.of(PROBE)]
-    ratios = [Line(r.label, points(r.of(PROBE), _ratio), r.style, r.shape) for r in seen]
-    totals = [Line(r.label, points(r.of(PROBE), _total), r.style, r.shape) for r in seen]
+    return _aligned(runs, GRADIENTS, "Whether the workers’ gradients differ in sharp directions")
+
+
+def offset_alignment(runs: Sequence[Probed]) -> Shown | None:
+    """The same of where the workers look.
+
+    Example:
+        >>> offset_alignment([]) is None
+        True
+    """
+    return _aligned(runs, OFFSETS, "Whether the noise that workers get lies in sharp directions")
+
+
+def _aligned(runs: Sequence[Probed], probe: str, title: str) -> Shown | None:
+    seen = [run for run in runs if run.of(probe)]
+    ratios = [Line(r.label, points(r.of(probe), _ratio), r.style, r.shape) for r in seen]
+    totals = [Line(r.label, points(r.of(probe), _total), r.style, r.shape) for r in seen]
     panels = kept(
         [
-            *(_shares(run) for run in seen),
+            *(_shares(run, probe) for run in seen),
             plot("share over isotropic noise’s", EPOCHS, [*drops(seen), *ratios]),
             plot("share in all of them together", EPOCHS, [*drops(seen), *totals]),
         ]
@@ -39,15 +53,15 @@ def alignment(runs: Sequence[Probed]) -> Shown | None:
     if not panels:
         return None
     return Shown(
-        "alignment",
-        "Whether the noise lies in sharp directions",
-        _says(seen),
+        probe.replace("_", "-"),
+        title,
+        _says(seen, probe),
         "No figure of the documents: the measurement that the review of GNC asks for; "
         f"{here(seen)}. The grey bar is the interval that the rows give for isotropic noise of "
         "the same size, its mark the mean.",
         panels,
         of_lines([*ratios, *totals], "ratio, then share"),
-        source_rows(seen, PROBE),
+        source_rows(seen, probe),
         [*run_keys(seen), key("isotropic noise", "fixed", "square")],
         leads=True,
     )
@@ -72,8 +86,8 @@ def _each(row: Record, field: str, length: int) -> list[float | None]:
     return values * length if len(values) == 1 else values + [None] * (length - len(values))
 
 
-def _shares(run: Probed) -> Panel | None:
-    row = run.of(PROBE)[-1]
+def _shares(run: Probed, probe: str) -> Panel | None:
+    row = run.of(probe)[-1]
     own = numbers(row.get("noise_share"))
     null, low, high = (_each(row, f"isotropic_{f}", len(own)) for f in ("share", "low", "high"))
     spans = [
@@ -99,9 +113,9 @@ def _value(row: Record, k: int) -> str:
     return "not recorded" if known is None else f"{known:.3g}"
 
 
-def _says(runs: Sequence[Probed]) -> str:
-    ratios = {run.label: _ratio(run.of(PROBE)[-1]) for run in runs}
-    above = {run.label: _above(run.of(PROBE)[-1]) for run in runs}
+def _says(runs: Sequence[Probed], probe: str) -> str:
+    ratios = {run.label: _ratio(run.of(probe)[-1]) for run in runs}
+    above = {run.label: _above(run.of(probe)[-1]) for run in runs}
     said = f"Share of the noise in the sharp directions over isotropic noise’s: {beside(ratios)}."
     counted = [f"{label}: {n} of {total}" for label, (n, total) in above.items() if total]
     if counted:

@@ -1,7 +1,8 @@
 """How the gradient shrinks as the batch grows: CURV, Fig. 3, and Fig. 7 in its loss stride.
 
     E|g_i| = sigma*sqrt(2/(pi*n))        E g_i^2 = sigma^2/n
-    E g_i^2 = G_i^2 + sigma^2/n*(1 - n/N)        with the full gradient G, drawn from N examples
+    E g_i^2 = G_i^2 + sigma^2/n*(1 - n/N)        with the full gradient G, drawn from N examples;
+                                                 E|g_i| likewise: the rows' `expected_magnitude`
 
 n: batch size; sigma: deviation of one example's gradient coordinate, mean zero [CURV 2, 4 and 8;
 4 as printed is too large by sqrt 2]. Both lines are drawn from the rows' own `deviation`.
@@ -24,7 +25,7 @@ from .tables import of_lines
 from .training import here
 
 PROBE = "gradient_size"
-PANELS = 6
+PANELS = 8
 Theory = Callable[[float, float], float]
 
 
@@ -63,7 +64,8 @@ def batch_sizes(runs: Sequence[Probed]) -> list[Shown]:
             mean_gradient,
             "Form of Gao and Zhong (CURV), Fig. 3: there AlexNet’s first fully connected layer on "
             f"CIFAR-10, 32 to 60,000; {here(seen) if seen else ''}, first probed step. Dashed: "
-            "σ√(2/(πn)), their Eq. 4 divided by √2, σ measured over single examples.",
+            "σ√(2/(πn)), their Eq. 4 divided by √2, σ measured over single examples; dotted: "
+            "each weight with its own deviation and mean, batches drawn without replacement.",
         ),
         _figure(
             seen,
@@ -92,13 +94,13 @@ def _figure(
     for layer in chosen:
         lines = [Line(r.label, measured[r.label, layer], r.style, r.shape) for r in runs]
         over: list[Layer] = [*(_theory(run, layer, theory) for run in runs), *lines]
-        if field == "mean_square":
-            over[:0] = [_exact(run, layer) for run in runs]
+        exact = _exact if field == "mean_square" else _expected
+        over[:0] = [exact(run, layer) for run in runs]
         caption = f"{what}: {shorten(layer, 34)}"
         panels.append(plot(caption, BATCH, over, limits(over, log=True)))
     charts = kept(panels)
-    exact = field == "mean_square"
-    dotted = [key("with the gradient’s mean", "theory fine")] if exact else []
+    told_of = field == "mean_square" or any("expected_magnitude" in r.of(PROBE)[0] for r in runs)
+    dotted = [key("with the gradient’s mean", "theory fine")] if told_of else []
     if not charts:
         return None
     return Shown(
@@ -161,6 +163,12 @@ def _theory(run: Probed, layer: str, theory: Theory) -> Line:
     sizes = [n for n in numbers(row.get("batch_sizes")) if n is not None and n > 0]
     values: Points = [(n, theory(sigma, n)) for n in sizes] if sigma else []
     return Line(f"theory, {run.label}", values, f"{run.style} theory", said=4)
+
+
+def _expected(run: Probed, layer: str) -> Line:
+    """What normal noise about the full gradient makes of mean |g|, weight by weight."""
+    values = _points(run.of(PROBE)[0], "expected_magnitude", layer)
+    return Line(f"with the gradient’s mean, {run.label}", values, "theory fine", said=4)
 
 
 def _exact(run: Probed, layer: str) -> Line:

@@ -11,7 +11,7 @@ from ..shell import STYLES, filled
 from . import batch_sizes as sizes
 from . import cosine as directions
 from . import update_size as steps
-from .alignment import alignment
+from .alignment import alignment, offset_alignment
 from .block_norms import block_norms
 from .curvature import curvature
 from .curves import curves, score_label, seeds
@@ -21,7 +21,7 @@ from .figure import Shown
 from .hessian import hessian
 from .landscape import loss_line, loss_plane
 from .noise_scale import noise_scale
-from .noise_shape import noise_shape
+from .noise_shape import noise_shape, offset_shape
 from .others import others
 from .path import path_smoothness
 from .perturbed import perturbed
@@ -34,10 +34,12 @@ FAMILIES: tuple[Family, ...] = (
     seeds,
     directions.cosine,
     noise_shape,
+    offset_shape,
     perturbed,
     smoothness,
     noise_scale,
     alignment,
+    offset_alignment,
     hessian,
     loss_line,
     loss_plane,
@@ -53,10 +55,13 @@ DRAWN = frozenset(
     (
         "gradient_cosine",
         "noise_covariance",
+        "offset_covariance",
         "perturbed_loss",
         "smoothness",
         "noise_scale",
+        "spectral_noise_scale",
         "alignment",
+        "offset_alignment",
         "hessian",
         "loss_line",
         "loss_plane",
