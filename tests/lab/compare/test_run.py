@@ -1,8 +1,12 @@
 import json
+from contextlib import contextmanager
 
 import pytest
 
 from largebatch.lab.compare import pool
+from largebatch.lab.compare.grid import Trial
+from largebatch.lab.compare.run import Runs
+from largebatch.lab.compare.setting import Setting
 from largebatch.lab.errors import InputError
 from largebatch.lab.setup import load_task
 
@@ -205,3 +209,24 @@ def test_two_processes_give_the_bits_of_one(ask, answer, tmp_path, read):
     for path in (tmp_path / "1").glob("*/*/metrics.jsonl"):
         other = tmp_path / "2" / path.relative_to(tmp_path / "1")
         assert without_time(read(path)) == without_time(read(other))
+
+
+def test_a_configuration_that_is_asked_for_twice_runs_once(ask, tmp_path):
+    # Two processes would write the same folder at once.
+    setting = Setting.of(ask(), None)
+    one, other = (setting.config(("msgd", 32), Trial(lr, None), 0, "test") for lr in (0.1, 0.2))
+    shown, ran = [], []
+
+    class Told:
+        def run(self, jobs, done):
+            ran.extend(job.config for job in jobs)
+            return {job: {"lr": job.config.lr} for job in jobs}
+
+    @contextmanager
+    def stage(name, jobs):
+        shown.append(len(jobs))
+        yield lambda job: None
+
+    results = Runs(setting, tmp_path, Told(), stage)("final", "Final runs", [one, other, one])
+    assert [r["lr"] for r in results] == [0.1, 0.2, 0.1]
+    assert (ran, shown) == ([one, other], [2])

@@ -111,3 +111,12 @@ def test_a_file_that_is_something_else_is_refused(tmp_path, content, message):
     (tmp_path / "ablate.json").write_text(content)
     with pytest.raises(ValueError, match=message):
         write_report(tmp_path)
+
+
+@pytest.mark.parametrize(("spread", "said"), [(3.0, True), (0.1, False)])
+def test_a_spread_that_the_pilot_missed_is_said(make, spread, said):
+    folder = make(spread=spread)
+    assert ("where 0.95 was assumed: the chances are smaller" in summary(folder)) == said
+    assert "Standard deviation of the differences in the final runs" in (
+        write_report(folder).read_text()
+    )

@@ -72,7 +72,7 @@ def judge(found: Ablated) -> list[Judged]:
         >>> judge(Ablated({"task": "digits", "contrasts": []}, (), {}, ()))
         []
     """
-    contrasts = [_contrast(c, found) for c in found.question["contrasts"]]
+    contrasts = [_contrast(c, found) for c in found.question.get("contrasts", ())]
     if not contrasts:
         return []
     first, others = contrasts[0], contrasts[1:]

@@ -9,7 +9,7 @@ from largebatch.lab.report.ablation.alignment import (
     percent,
     sharpness,
 )
-from largebatch.lab.report.ablation.judge import Judged
+from largebatch.lab.report.ablation.judge import Judged, judge
 from largebatch.lab.report.ablation.read import Ablated, Arm
 from largebatch.lab.report.ablation.words import verdict
 from largebatch.lab.report.finding import interval
@@ -151,9 +151,15 @@ def power_table(found: Ablated) -> Table:
         ("Power wanted, at 5% two-sided", chance_of("power")),
         ("Pairs to see that difference", whole("pairs_to_see")),
         ("Pairs to rule it out where there is none", whole("pairs_to_rule_out")),
+        ("Standard deviation of the differences in the final runs", _found(found, unit)),
         (f"Pairs run{_limit(str(power.get('limit') or ''))}", whole("pairs")),
     )
     return Table(("Assumed or found", "Value"), rows)
+
+
+def _found(found: Ablated, unit: str) -> str:
+    seen = found_spread(found)
+    return DASH if seen is None else f"{seen:.2g}{unit}"
 
 
 def _limit(limit: str) -> str:
@@ -182,8 +188,31 @@ def power_words(found: Ablated) -> str:
     return (
         f"With {count(pairs)} pairs and the assumed spread, a true difference of {points} is seen "
         f"with a chance of {100 * see:.0f}%, and if there is no difference at all, one larger than "
-        f"{points} is ruled out with a chance of {100 * out:.0f}%."
+        f"{points} is ruled out with a chance of {100 * out:.0f}%.{_spread_more(found)}"
     )
+
+
+def _spread_more(found: Ablated) -> str:
+    """Says that a pilot of few pairs has missed much of the spread, and the chances with it."""
+    assumed, seen = number(found.power.get("sd")), found_spread(found)
+    if not assumed or seen is None or seen <= assumed:
+        return ""
+    return (
+        f" The final runs’ differences spread by {seen:.2g}, where {assumed:.2g} was assumed: the "
+        "chances are smaller."
+    )
+
+
+def found_spread(found: Ablated) -> float | None:
+    """Standard deviation of the question's differences in the final runs.
+
+    Example:
+        >>> found_spread(Ablated({"task": "digits", "contrasts": []}, (), {}, ())) is None
+        True
+    """
+    judged = judge(found)
+    e = judged[0].estimate if judged else None
+    return None if e is None else e.sd
 
 
 def asked(found: Ablated) -> list[tuple[str, str]]:
