@@ -67,11 +67,29 @@ def test_at_leaves_no_trace():
     assert all(torch.equal(x, y) for x, y in zip(*ends, strict=True))
 
 
+def test_a_pass_within_is_refused_and_weights_stay_clean():
+    # Red: the pass takes the moved weights for the clean ones, and leaves them so.
+    model, optimizer, workers = setting(lb.RNC(0.5))
+    before = weights(model)
+    x = torch.randn(16, 3, dtype=torch.float64)
+    with workers.at(0):
+        for within in (
+            lambda: workers.backward(lambda x: model(x).sum(), x),
+            lambda: workers.next().__enter__(),
+            lambda: workers.at(1).__enter__(),
+            workers.combine,
+        ):
+            with pytest.raises(RuntimeError, match=r"or at\(\) stands where one looks"):
+                within()
+    assert all(torch.equal(a, b) for a, b in zip(before, weights(model), strict=True))
+    step(model, optimizer, workers, 0)
+
+
 def test_at_refuses_by_name():
     model, _optimizer, workers = setting(lb.GNC(0.5))
-    for wrong in (-1, 4):
+    for wrong in (-1, 4, 1.5, "0"):
         with (
-            pytest.raises(ValueError, match=f"worker of this process, from 0 to 3: got {wrong}"),
+            pytest.raises(ValueError, match=f"worker of this process, from 0 to 3: got {wrong!r}"),
             workers.at(wrong),
         ):
             pass
@@ -134,6 +152,12 @@ def test_listen_refuses_what_is_no_listener_and_the_middle_of_a_step():
     model, _, workers = setting(None)
     with pytest.raises(TypeError, match=r"listen\(\) takes a listener such as"):
         workers.listen(object())
+    with pytest.raises(TypeError, match=r"listen\(\) takes a listener such as"):
+        workers.listen(Heard)
+    heard = Heard()
+    workers.listen(heard)
+    with pytest.raises(ValueError, match="this Heard listens already"):
+        workers.listen(heard)
     with workers.next():
         model(torch.randn(4, 3, dtype=torch.float64)).sum().backward()
     with pytest.raises(RuntimeError, match=r"listen\(\) in the middle of a step"):

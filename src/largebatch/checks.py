@@ -189,9 +189,9 @@ def check_size(at_once: object) -> None:
 
 def check_at(perturb: Perturbation | None, step: int, worker: int, count: int) -> None:
     """Raise ValueError where no offset of that worker is known before its pass."""
-    if not 0 <= worker < count:
+    if not isinstance(worker, int) or not 0 <= worker < count:
         raise ValueError(
-            f"at() takes a worker of this process, from 0 to {count - 1}: got {worker}"
+            f"at() takes a worker of this process, from 0 to {count - 1}: got {worker!r}"
         )
     if perturb is not None and perturb.passes(step) == 2:
         raise ValueError(

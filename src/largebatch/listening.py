@@ -108,7 +108,7 @@ class Pooled(Protocol):
 
 def check_listener(listener: object, count: int, ranks: int) -> None:
     """Raise TypeError for what is no listener, ValueError where it needs more workers."""
-    if not isinstance(listener, Listener):
+    if not isinstance(listener, Listener) or isinstance(listener, type):
         raise TypeError(
             f"listen() takes a listener such as largebatch.NoiseScale(), got {listener!r}: "
             "your own has the methods of largebatch.contracts.Listener"

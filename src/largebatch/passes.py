@@ -71,9 +71,12 @@ class Passes:
         self._sight.close()
 
     def check_idle(self) -> None:
-        """Raise RuntimeError where a worker is running."""
+        """Raise RuntimeError where a worker is running, or looked for by at()."""
         if self.running:
-            raise RuntimeError("a worker is still running: leave its `with` block first")
+            raise RuntimeError(
+                "a worker is still running, or at() stands where one looks: leave its `with` block "
+                "first"
+            )
 
     @property
     def order(self) -> Order:
@@ -137,6 +140,7 @@ class Passes:
     def at(self, local: int) -> Iterator[None]:
         """The weights at which local worker ``local`` will look in the step that comes next."""
         settings = self._settings
+        self.check_idle()
         checks.check_at(settings.perturb, self.step, local, settings.count)
         checks.check_between_steps("at()", self.ran, self.running)
         owned = settings.owned()
@@ -148,11 +152,13 @@ class Passes:
         sight = Sight(settings, self.step, owned, gathering, memory, self.shown)
         worker = Worker(settings.number(local))
         torch.clear_autocast_cache()
+        self.running = True  # a pass within would take moved weights for the clean ones
         try:
             with self._clean.moved(sight.weights, sight.offsets(worker, local)):
                 yield
         finally:
             torch.clear_autocast_cache()
+            self.running = False
 
     @contextmanager
     def enter_several(self, first: int, size: int, weight: float | Tensor) -> Iterator[Several]:
@@ -219,6 +225,11 @@ class Passes:
         """Have ``listener`` hear of the steps to come, until the handle is removed."""
         checks.check_between_steps("listen()", self.ran, self.running)
         check_listener(listener, self._settings.count, self._settings.processes.ranks)
+        if any(each is listener for each in self._settings.heard_by.values()):
+            raise ValueError(
+                f"this {type(listener).__name__} listens already, and would hear all twice: remove "
+                "its handle first"
+            )
         handle = RemovableHandle(self._settings.heard_by)
         self._settings.heard_by[handle.id] = listener
         return handle

@@ -145,3 +145,13 @@ def test_polar_is_that_of_the_singular_value_decomposition(shape):
     torch.testing.assert_close(polar(x), u @ v, rtol=0, atol=1e-4)
     assert torch.equal(polar(torch.zeros(shape)), torch.zeros(shape))
     assert torch.linalg.svdvals(polar(x)).max() <= 1 + 1e-9
+
+
+def test_a_parameter_without_dimensions_is_a_coordinate():
+    model = torch.nn.Linear(3, 1)
+    model.scale = torch.nn.Parameter(torch.tensor(1.0))
+    workers = lb.Workers(model, torch.optim.SGD(model.parameters(), lr=0.1), count=4)
+    probe = lb.NoiseScale(4, geometry=KINDS)
+    workers.listen(probe)
+    workers.backward(lambda x: (model.scale * model(x)).pow(2).mean(), torch.randn(16, 3))
+    assert probe.result().sign_noise_scale is not None

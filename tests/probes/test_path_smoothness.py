@@ -165,3 +165,26 @@ def test_it_listens_to_our_rules_too():
     optimizer.step()
     assert all(a is p.grad for a, p in zip(before, model.parameters(), strict=True))
     assert probe.result().distance == pytest.approx(0.1, rel=1e-4)
+
+
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_dropout_is_the_same_before_and_after(by_hand):
+    # Red: another mask after the step, whose difference does not fall with the step.
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 32), nn.Dropout(0.5), nn.Linear(32, 1))
+    x = torch.randn(16, 6)
+    found = []
+    for lr in (1e-2, 1e-5):
+        optimizer = torch.optim.SGD(model.parameters(), lr=lr)
+        probe = PathSmoothness(model, lambda x: model(x).pow(2).mean(), (x,))
+        if by_hand:
+            probe.before()
+        else:
+            probe.attach(optimizer)
+        model(x).pow(2).mean().backward()
+        optimizer.step()
+        if by_hand:
+            probe.after()
+        found.append(probe.result().smoothness)
+        optimizer.zero_grad()
+    assert found[1] < 20 * found[0]

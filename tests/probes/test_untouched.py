@@ -69,3 +69,37 @@ def test_all_is_as_it_was(fails, recording):
             pass
         after = everything(model)
     assert {key: compare(before[key], after[key]) for key in before} == dict.fromkeys(before, True)
+
+
+class Rebinds(nn.Module):
+    """Puts new tensors in its buffers' places, as many do."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(3))
+        self.register_buffer("mean", torch.zeros(()))
+
+    def forward(self, x):
+        self.mean = 0.9 * self.mean + 0.1 * x.mean().detach()
+        self.register_buffer("late", x.sum())
+        return x @ self.weight
+
+
+def test_a_buffer_that_the_model_exchanges_is_the_old_one_again():
+    model = Rebinds()
+    mean = model.mean
+    with untouched(model):
+        model(torch.ones(2, 3))
+    assert model.mean is mean
+    assert float(mean) == 0.0
+    assert list(dict(model.named_buffers())) == ["mean"]
+
+
+def test_two_looks_from_one_seed_see_the_same_dropout():
+    model = nn.Dropout(0.5)
+    seen = []
+    for _ in range(2):
+        torch.rand(3)
+        with untouched(model, seed=7):
+            seen.append(model(torch.ones(64)))
+    assert torch.equal(*seen)

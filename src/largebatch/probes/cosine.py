@@ -72,10 +72,21 @@ def cosine_between(
     names: Sequence[str], first: Sequence[Tensor], second: Sequence[Tensor]
 ) -> GradientCosine:
     """The cosines between two gradients, tensor by tensor and over all."""
+    shapes = [[tuple(each.shape) for each in one] for one in (first, second)]
+    if shapes[0] != shapes[1] or len(names) != len(first):
+        raise ValueError(
+            f"a cosine needs two gradients of the same layers, got shapes {shapes[0][:8]} and "
+            f"{shapes[1][:8]} for {len(names)} names"
+        )
     products = [
-        torch.stack([(a * b).sum(), (a * a).sum(), (b * b).sum()]).double().cpu()
-        for a, b in zip(first, second, strict=True)
+        torch.stack([(a * b).sum(), (a * a).sum(), (b * b).sum()]).cpu()
+        for a, b in zip(map(_wide, first), map(_wide, second), strict=True)
     ]
     cosines = [float(p[0] / (p[1] * p[2]).sqrt()) for p in products]
     dot, one, other = torch.stack(products).sum(0)
     return GradientCosine(float(dot / (one * other).sqrt()), list(names), cosines)
+
+
+def _wide(gradient: Tensor) -> Tensor:
+    """Of halves the squares of small gradients would be zero."""
+    return gradient if gradient.dtype == torch.float64 else gradient.double()

@@ -149,7 +149,8 @@ class Geometry:
             for name, square in self._squares(mean):
                 seen = self._sums.get((name, id(parameter)), torch.zeros_like(square))
                 variance = (seen - square * weight) / (workers - 1) * examples
-                found[f"{name} {place} {mean.numel() // len(square)}"] = variance
+                columns = mean.numel() // len(square) if square.ndim else 1
+                found[f"{name} {place} {columns}"] = variance
             for kind in signals:
                 signals[kind] = signals[kind] + _gain(kind, *halves)
         return found | signals

@@ -56,6 +56,8 @@ def chunks(
     if size is not None and size < 1:
         raise ValueError(f"chunk must be a number of examples from 1, or None, got {size}")
     length = len(batch[0]) if rows is None else len(rows)
+    if not length:
+        raise ValueError("a probe needs a batch of at least one example, got none")
     for start in range(0, length, size or length):
         stop = start + (size or length)
         if rows is None:
@@ -104,6 +106,8 @@ def loss_and_gradient(
     parameters = trained(model)
     mean, total = 0.0, [torch.zeros_like(p, requires_grad=False) for p in parameters]
     length = len(batch[0]) if rows is None else len(rows)
+    if not length:
+        raise ValueError("a probe needs a batch of at least one example, got none")
     for piece in chunks(batch, chunk, rows):
         share = len(piece[0]) / length
         loss = one_number(loss_fn(*piece))

@@ -87,6 +87,7 @@ class PathSmoothness:
         self._optimizers: tuple[Optimizer, ...] = ()
         self._stepped: set[Optimizer] = set()
         self._steps = 0
+        self._looks = 0
         self._start: tuple[list[Tensor], list[Tensor]] | None = None
         self._found: tuple[Tensor, Tensor, Tensor] | None = None
 
@@ -141,7 +142,9 @@ class PathSmoothness:
         self._found = _norm(first), _norm(changed), _norm(moved)
 
     def _gradient(self) -> list[Tensor]:
-        with untouched(self._model):
+        # Before and after with the same dropout: its change is not the loss's.
+        with untouched(self._model, seed=self._looks // 2):
+            self._looks += 1
             return gradient(self._model, self._loss_fn, self._batch, chunk=self._chunk)
 
     def result(self) -> PathSmoothnessResult:

@@ -12,13 +12,16 @@ __all__ = ["untouched"]
 
 
 @contextmanager
-def untouched(model: nn.Module, *, weights: bool = False) -> Iterator[None]:
+def untouched(
+    model: nn.Module, *, weights: bool = False, seed: int | None = None
+) -> Iterator[None]:
     """Within, do as you like with a model; after, all is as it was, bit for bit.
 
     That is: ``.grad`` (the very tensors, which are set aside within), buffers, which modules are in
     training mode, which parameters require a gradient, torch's random state on the CPU and the
     model's devices, whether gradients are recorded; and with ``weights`` the parameters, of which
-    a copy is held. Also where it raises.
+    a copy is held. Also where it raises. With ``seed`` random numbers start from there within, so
+    that two looks see the same dropout.
 
     Example:
         >>> model = nn.BatchNorm1d(2)
@@ -30,6 +33,7 @@ def untouched(model: nn.Module, *, weights: bool = False) -> Iterator[None]:
     parameters, buffers = list(model.parameters()), list(model.buffers())
     gradients = [p.grad for p in parameters]
     wanted = [p.requires_grad for p in parameters]
+    held = [(module, dict(module._buffers)) for module in model.modules()]
     modes = [(module, module.training) for module in model.modules()]
     kept = [each.detach().clone() for each in (*buffers, *(parameters if weights else ()))]
     devices = {p.device for p in parameters if p.device.type not in ("cpu", "meta")}
@@ -39,14 +43,25 @@ def untouched(model: nn.Module, *, weights: bool = False) -> Iterator[None]:
     try:
         indices = [device.index or 0 for device in devices]
         with torch.random.fork_rng(indices, device_type=min(kinds)), torch.enable_grad():
+            if seed is not None:
+                _seed(seed, indices if min(kinds) == "cuda" else [])
             yield
     finally:
         for module, training in modes:
             module.training = training
+        for module, own in held:  # a forward pass may have put others in their place
+            module._buffers.clear()
+            module._buffers.update(own)
         for p, gradient, required in zip(parameters, gradients, wanted, strict=True):
             p.grad = gradient
             p.requires_grad_(required)
         _put_back([*buffers, *(parameters if weights else ())], kept)
+
+
+def _seed(seed: int, devices: list[int]) -> None:
+    torch.default_generator.manual_seed(seed)
+    for index in devices:
+        torch.cuda.default_generators[index].manual_seed(seed)
 
 
 @torch.no_grad()

@@ -40,7 +40,8 @@ class UpdateSizeResult:
         mean_magnitude: mean magnitude of each one's update.
         lr: the learning rate of each.
         mean_magnitude_over_lr: the one over the other; NaN at a rate of 0.
-        searched_space: sum of the sizes over all steps so far; of every k-th step, k times theirs.
+        searched_space: sum of the sizes over all steps since the parameters in training last
+            changed; of every k-th step, k times theirs.
         momentum_norm: ||u|| of each; None where the optimizers keep no momentum of this kind.
         momentum_total: ||u|| of all together; None likewise.
         momentum_bound: 1/(1 - beta), with the largest beta; None likewise.

@@ -56,6 +56,17 @@ def test_goes_on_where_it_stopped(config, tmp_path):
     assert probe_run(tmp_path / "run", chosen, parts) == 0
 
 
+def test_rows_of_another_run_are_refused(config, tmp_path):
+    # Red: another run's rows are taken for this one's, and nothing is measured.
+    rows_of = tmp_path / "out" / "rows.jsonl"
+    rows_of.parent.mkdir()
+    for name, seed in (("one", 0), ("other", 1)):
+        train(replace(config, seed=seed), tmp_path / name)
+    probe_run(tmp_path / "one", [asked("gradient_cosine@start")], rows_of)
+    with pytest.raises(InputError, match=r"holds rows of another run \(differs in seed\)"):
+        probe_run(tmp_path / "other", [asked("gradient_cosine@start")], rows_of)
+
+
 def test_leaves_the_run_as_it_is(config, tmp_path):
     train(config, tmp_path / "run")
     before = {p: p.read_bytes() for p in (tmp_path / "run").rglob("*") if p.is_file()}

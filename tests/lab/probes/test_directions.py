@@ -10,6 +10,7 @@ from torch.nn import functional
 import largebatch as lb
 from largebatch.curvature import Eigenpairs
 from largebatch.lab.probes.directions import PROBES
+from largebatch.lab.probes.hessian import few_examples
 from largebatch.lab.probes.moment import Moment
 from largebatch.probes import alignment
 
@@ -50,7 +51,7 @@ def exact(at):
     """All eigenpairs of the dense Hessian on the first examples, the five largest."""
     names = [name for name, _ in at.model.named_parameters()]
     shapes = [p.shape for p in at.model.parameters()]
-    x, y = (part[:FEW] for part in at.train)
+    x, y = few_examples(at)
 
     def loss(flat):
         pieces = flat.split([s.numel() for s in shapes])

@@ -82,7 +82,7 @@ def _rows(out: Path, runs: list[Path]) -> dict[str, list[dict[str, object]]]:
             row
             for path in (each / "metrics.jsonl", out / each.name / "probes.jsonl")
             for row in read_lines(path)
-            if row["kind"] == "probe"
+            if row.get("kind") == "probe"
         ]
         for each in runs
     }

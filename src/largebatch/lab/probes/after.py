@@ -15,11 +15,19 @@ import torch
 
 from ..batches import batches
 from ..checkpoint import load_checkpoint
-from ..config import RunConfig, from_dict
+from ..config import RunConfig, from_dict, to_dict
 from ..errors import InputError
 from ..meter import Meter
 from ..processes import ALONE
-from ..records import RunFolder, append_line, read_json, read_lines, write_lines
+from ..records import (
+    RunFolder,
+    append_line,
+    differences,
+    read_json,
+    read_lines,
+    write_json,
+    write_lines,
+)
 from ..setup import Plan, make_training, plan_run
 from ..stepping import refresh_if_due, take_step
 from .probing import Probing
@@ -71,6 +79,7 @@ def probe_run(
         Failed: a probe could not look.
     """
     config = recorded(run)
+    _same_run(rows.with_name("config.json"), config)
     torch.set_num_threads(config.threads)
     plan = plan_run(config, data_dir)
     there = read_lines(rows)
@@ -90,6 +99,22 @@ def probe_run(
             added += len(due)
         progress(done + 1, len(steps))
     return added
+
+
+def _same_run(path: Path, config: RunConfig) -> None:
+    """The rows' folder is this run's from now on.
+
+    Raises:
+        InputError: it is another's.
+    """
+    wanted = to_dict(config)
+    if not path.exists():
+        write_json(path, wanted)
+    elif other := differences(read_json(path), wanted):
+        raise InputError(
+            f"{path.parent} holds rows of another run (differs in {', '.join(other)}): choose "
+            "another --out"
+        )
 
 
 def _look(

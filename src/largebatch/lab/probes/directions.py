@@ -12,6 +12,7 @@ from largebatch import probes
 from largebatch.curvature import Eigenpairs, top_eigenpairs
 from largebatch.probes.alignment import Alignment, alignment
 
+from .hessian import few_examples, in_order
 from .kind import ProbeKind
 from .moment import Moment
 from .noise import kept_gradients, offsets
@@ -37,12 +38,14 @@ class NoiseAlignment:
 
 
 def _noise_alignment(at: Moment) -> Generator[None, None, NoiseAlignment]:
-    x, y = (part[: at.few] for part in at.train)
+    x, y = few_examples(at)
     pairs = _pairs(at, x, y)
     looks = None if pairs is None else _aligned(offsets(at), pairs, at)
     with kept_gradients(at) as kept:
         yield
-        gradients = None if pairs is None else _aligned(kept.rows(), pairs, at)
+        gradients = None
+        if pairs is not None:
+            gradients = _aligned(kept.rows(), in_order(at, pairs, kept.layers), at)
     return NoiseAlignment(looks, gradients, len(x))
 
 
@@ -71,6 +74,7 @@ PROBES = (
         "the question of REV on GNC",
         "20 Hessian products on refresh_examples examples",
         _noise_alignment,
+        least_workers=3,
         alone=True,
     ),
 )

@@ -19,14 +19,14 @@ from .kind import ProbeKind
 from .moment import Moment
 from .noise import kept_gradients, offsets
 
-__all__ = ["PROBES"]
+__all__ = ["PROBES", "few_examples", "in_order"]
 
 EIGENVALUES = 10
 # Keeps this draw apart from others that are named by as many integers.
 _EXAMPLES = 0x4845
 
 
-def _few(at: Moment) -> tuple[Tensor, Tensor]:
+def few_examples(at: Moment) -> tuple[Tensor, Tensor]:
     """The examples that are looked at, drawn once for the run."""
     x, y = at.train
     order = torch.randperm(len(x), generator=generator("cpu", _EXAMPLES, at.seed))
@@ -40,13 +40,13 @@ def _chunk(at: Moment) -> int | None:
 
 def _pairs(at: Moment) -> Eigenpairs:
     return probes.eigenpairs(
-        at.model, at.loss, _few(at), EIGENVALUES, chunk=_chunk(at), seed=at.seed
+        at.model, at.loss, few_examples(at), EIGENVALUES, chunk=_chunk(at), seed=at.seed
     )
 
 
 def _hessian(at: Moment) -> Generator[None, None, probes.Hessian]:
     found = probes.hessian(
-        at.model, at.loss, _few(at), k=EIGENVALUES, chunk=_chunk(at), seed=at.seed
+        at.model, at.loss, few_examples(at), k=EIGENVALUES, chunk=_chunk(at), seed=at.seed
     )
     yield
     return found
@@ -56,10 +56,10 @@ def _alignment(at: Moment) -> Generator[None, None, probes.Alignment]:
     pairs = _pairs(at)
     with kept_gradients(at) as kept:
         yield
-        return probes.alignment(kept.rows(), _in_order(at, pairs, kept.layers), seed=at.seed)
+        return probes.alignment(kept.rows(), in_order(at, pairs, kept.layers), seed=at.seed)
 
 
-def _in_order(at: Moment, pairs: Eigenpairs, layers: list[str]) -> Eigenpairs:
+def in_order(at: Moment, pairs: Eigenpairs, layers: list[str]) -> Eigenpairs:
     """The eigenvectors' layers in the order in which the optimizers hold them."""
     names = [name for name, p in at.model.named_parameters() if p.requires_grad]
     known = dict(zip(names, pairs.vectors, strict=True))
@@ -74,13 +74,13 @@ def _offset_alignment(at: Moment) -> Generator[None, None, probes.Alignment]:
 
 
 def _line(at: Moment) -> Generator[None, None, probes.LossLine]:
-    found = probes.loss_line(at.model, at.loss, _few(at), chunk=at.chunk, seed=at.seed)
+    found = probes.loss_line(at.model, at.loss, few_examples(at), chunk=at.chunk, seed=at.seed)
     yield
     return found
 
 
 def _plane(at: Moment) -> Generator[None, None, probes.LossPlane]:
-    found = probes.loss_plane(at.model, at.loss, _few(at), chunk=at.chunk, seed=at.seed)
+    found = probes.loss_plane(at.model, at.loss, few_examples(at), chunk=at.chunk, seed=at.seed)
     yield
     return found
 
@@ -100,6 +100,7 @@ PROBES = (
         "REV; Zhu et al. (2018)",
         PRODUCTS.format(90),
         _alignment,
+        least_workers=3,
     ),
     ProbeKind(
         "offset_alignment",
@@ -107,6 +108,7 @@ PROBES = (
         "REV; Zhu et al. (2018)",
         PRODUCTS.format(90),
         _offset_alignment,
+        least_workers=3,
         alone=True,
     ),
     ProbeKind(

@@ -62,6 +62,7 @@ PROBES = (
         "GNC, Section 3.2 and Fig. 4(a)",
         "none; memory for every worker's gradient",
         _noise,
+        least_workers=2,
     ),
     ProbeKind(
         "offset_covariance",
@@ -69,6 +70,7 @@ PROBES = (
         "GNC, Section 3.2 and Fig. 4(a)",
         "none; memory for every worker's offset",
         _offset,
+        least_workers=2,
         alone=True,
     ),
 )
