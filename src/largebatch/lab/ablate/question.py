@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -132,7 +133,7 @@ def ablation_for(
     max_seeds: int | None = None,
     detect: float | None = None,
     power: float = 0.8,
-    looks: tuple[str, ...] | None = None,
+    looks: Sequence[str] | None = None,
     look_seeds: int = 10,
     look_examples: int = 256,
     **given: Any,
@@ -140,7 +141,7 @@ def ablation_for(
     """The ablation of that name on a task at a scale; what is not None replaces defaults.
 
     Args:
-        name: of :data:`ABLATIONS`.
+        name: of an ablation, "gnc".
         task_name: a task's name.
         scale: "smoke", "short" or "full".
         seed: first of the final runs' seeds.
@@ -183,7 +184,7 @@ def ablation_for(
         max_seeds=most,
         detect=detect,
         power=power,
-        looks=(f"{-(-question.epochs // 2)}epochs", "end") if looks is None else looks,
+        looks=(f"{-(-question.epochs // 2)}epochs", "end") if looks is None else tuple(looks),
         look_seeds=look_seeds,
         look_examples=look_examples,
     )
