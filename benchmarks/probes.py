@@ -29,6 +29,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Collection
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,29 @@ SLOW = {"NoiseScale, spectral", "PathSmoothness"}  # fewer rounds of these
 POINTS: dict[str, Callable[[Scene], object]] = {
     "gradient_cosine": lambda s: probes.gradient_cosine(
         s.model, s.loss, s.batch, [torch.ones_like(p) for p in s.model.parameters()]
+    ),
+    "gradient_size, two sizes": lambda s: probes.gradient_size(
+        s.model, s.loss, s.batch, [EACH, len(s.batch[0])], chunk=EACH
+    ),
+    "discarded_gradient, two shares": lambda s: probes.discarded_gradient(
+        s.model, s.losses, s.batch, [0, 50]
+    ),
+    "perturbed_loss, four places": lambda s: probes.perturbed_loss(
+        s.model, s.loss, s.batch, 4 * [nullcontext]
+    ),
+    "smoothness": lambda s: probes.smoothness(s.model, s.loss, s.batch, 0.1),
+    "curvature_radius, two weights a layer": lambda s: probes.curvature_radius(
+        s.model, s.loss, s.batch, weights=2
+    ),
+    "distance_to_minimum, two weights a layer": lambda s: probes.distance_to_minimum(
+        s.model, s.loss, s.batch, weights=2
+    ),
+    "hessian, one eigenvalue, 4 samples": lambda s: probes.hessian(
+        s.model, s.loss, s.batch, k=1, iterations=4, samples=4
+    ),
+    "loss_line": lambda s: probes.loss_line(s.model, s.loss, s.batch),
+    "loss_plane, 3 x 3": lambda s: probes.loss_plane(
+        s.model, s.loss, s.batch, positions_a=[-1.0, 0.0, 1.0], positions_b=[-1.0, 0.0, 1.0]
     ),
 }
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
