@@ -178,7 +178,7 @@ def of_points(scene: Scene, sizes: Sizes, device: str) -> dict[str, Any]:
         return lambda: look(scene)
 
     ways = {"gradient": scene.gradient, **{name: way(look) for name, look in POINTS.items()}}
-    times = in_turns(ways, sizes.rounds, device=device)
+    times = in_turns(ways, sizes.tens, device=device)  # of which many are many gradients long
     return {name: ratio(times[name], times["gradient"]) for name in POINTS}
 
 
