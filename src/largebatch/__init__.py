@@ -5,13 +5,19 @@ process of a data-parallel group. :class:`Workers` gives each worker its own wei
 worker's own gradient and leaves their mean in ``p.grad`` for any optimizer.
 """
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from . import batching, schedule, theory
 from .contracts import Perturbation, Point
 from .gradient_noise import AnnealedNoise
 from .optim import CBLR, CLARS, LAMB, LARS, LARS2020, MCLR, SNGM, PercentDelta
 from .perturb import GNC, RNC, SAM, EigenNoise, Extrapolation, MatchedNoise, Switch
-from .probes import NoiseScale
 from .workers import Worker, Workers
+
+if TYPE_CHECKING:
+    from . import probes as probes
+    from .probes import NoiseScale
 
 __all__ = [
     "CBLR",
@@ -41,3 +47,11 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """Probes are imported when they are first asked for: who only trains does without."""
+    if name in ("NoiseScale", "probes"):
+        probes = importlib.import_module(".probes", __name__)
+        return probes if name == "probes" else probes.NoiseScale
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
