@@ -6,14 +6,15 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from types import TracebackType
+from queue import SimpleQueue
+from types import FrameType, TracebackType
 from typing import Any
 
 from ..config import RunConfig
@@ -67,11 +68,13 @@ class Pool:
         """End the processes; in the middle of their runs where something went wrong."""
         if self._executor is None:
             return
-        if kind is not None:
+        if kind is None:
+            self._executor.shutdown()
+            return
+        with _interrupt_blocked():  # a second Ctrl-C waits for the end
             self._executor.shutdown(wait=False, cancel_futures=True)
             for process in set(multiprocessing.active_children()) - self._others:
                 process.terminate()
-        self._executor.shutdown()
 
     def run(self, jobs: Sequence[Job], done: Callable[[Job], None]) -> dict[Job, Result]:
         """Run all jobs, the longest first, and return their results.
@@ -88,24 +91,29 @@ class Pool:
         for job in results:
             done(job)
         left = sorted((j for j in jobs if j not in results), key=lambda j: j.work, reverse=True)
-        for job, result in self._in_processes(left) if self._processes > 1 else self._here(left):
-            results[job] = result
-            done(job)
+        run = self._in_processes if self._processes > 1 else self._here
+        with closing(run(left)) as ended:
+            for job, result in ended:
+                results[job] = result
+                done(job)
         return results
 
-    def _here(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Result]]:
+    def _here(self, jobs: Sequence[Job]) -> Generator[tuple[Job, Result], None, None]:
         for job in jobs:
             yield job, train(job.config, job.out, self._data_dir)
 
-    def _in_processes(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Result]]:
+    def _in_processes(self, jobs: Sequence[Job]) -> Generator[tuple[Job, Result], None, None]:
+        ended: SimpleQueue[Future[Result] | None] = SimpleQueue()
         try:
-            with _interrupt_blocked():
-                futures = {self._submit(job): job for job in jobs}
-            pending = set(futures)
-            while pending:
-                ended, pending = wait(pending, return_when=FIRST_COMPLETED)
-                for future in ended:
-                    yield futures[future], future.result()
+            with _interrupt_told(lambda: ended.put(None)):
+                with _interrupt_blocked():
+                    futures = {self._submit(job): job for job in jobs}
+                for future in futures:
+                    future.add_done_callback(ended.put)
+                for _ in futures:
+                    if (one := ended.get()) is None:
+                        raise KeyboardInterrupt
+                    yield futures[one], one.result()
         except BrokenProcessPool as error:
             raise WorkerDied(
                 "a run's process ended without an answer (out of memory?); finished runs are "
@@ -118,6 +126,29 @@ class Pool:
             context = multiprocessing.get_context("spawn")
             self._executor = ProcessPoolExecutor(self._processes, context, initializer=_obey)
         return self._executor.submit(train, job.config, job.out, self._data_dir)
+
+
+@contextmanager
+def _interrupt_told(tell: Callable[[], None]) -> Iterator[None]:
+    # Raised wherever this thread happens to be, Ctrl-C may leave the lock of a future taken for
+    # good, and the executor's thread, and with it the exit of the whole command, waits for it.
+    here = threading.current_thread() is threading.main_thread()
+    if not here or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    heard = threading.Event()
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        heard.set()
+        tell()
+
+    signal.signal(signal.SIGINT, hear)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if heard.is_set():  # after the last job
+        raise KeyboardInterrupt
 
 
 @contextmanager
