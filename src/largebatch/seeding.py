@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
 
-__all__ = ["generator", "key", "normal"]
+__all__ = ["generator", "kept_random_state", "key", "normal"]
 
 
 def key(*parts: int) -> int:
@@ -59,3 +61,24 @@ def normal(
     """
     drawn = torch.empty(shape or like.shape, dtype=dtype or like.dtype, device=like.device)
     return drawn.normal_(generator=generator(like.device, *parts))
+
+
+@contextmanager
+def kept_random_state(tensors: Iterable[torch.Tensor]) -> Iterator[dict[str, list[int]]]:
+    """Within, draw from torch's global generators; after, they are as they were.
+
+    Those of the CPU and of the devices that the tensors are on; what is given says which these are,
+    by kind.
+
+    Example:
+        >>> before = torch.get_rng_state()
+        >>> with kept_random_state([torch.zeros(1)]):
+        ...     _ = torch.rand(3)
+        >>> bool((torch.get_rng_state() == before).all())
+        True
+    """
+    devices = {t.device for t in tensors if t.device.type not in ("cpu", "meta")}
+    kind = min({device.type for device in devices} or {"cuda"})
+    indices = [device.index or 0 for device in devices]
+    with torch.random.fork_rng(indices, device_type=kind):
+        yield {kind: indices}

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..losses import one_number
+from ..seeding import kept_random_state
 
 __all__ = ["LossFn", "check_reached", "evaluated", "full_precision"]
 
@@ -23,10 +24,7 @@ def evaluated(fn: LossFn, parameters: Sequence[Tensor]) -> Iterator[Tensor]:
     Random numbers are those that would come next, and after it they still would: two evaluations
     see the same dropout.
     """
-    devices = {p.device for p in parameters if p.device.type not in ("cpu", "meta")}
-    kinds = {device.type for device in devices} or {"cuda"}
-    indices = [device.index or 0 for device in devices]
-    with torch.random.fork_rng(indices, device_type=min(kinds)), torch.enable_grad():
+    with kept_random_state(parameters), torch.enable_grad():
         loss = one_number(fn())
         if not loss.requires_grad:
             raise ValueError(

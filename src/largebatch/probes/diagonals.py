@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from ..curvature import LossFn as Loss
 from ..curvature import Method, diagonal_at, hutchinson_diagonal
+from ..measure import wide
 from ..seeding import generator
 from .gradients import LossFn, chunks, gradient, trained
 from .untouched import untouched
@@ -87,7 +88,7 @@ def gradient_and_diagonal(
         slopes = gradient(model, loss_fn, batch, chunk=chunk)
     places = [_drawn(p, estimate, layer) for layer, p in enumerate(parameters)]
     totals = [
-        torch.zeros(len(at), dtype=_wide(p), device=p.device)
+        torch.zeros(len(at), dtype=wide(p.dtype), device=p.device)
         for p, at in zip(parameters, places, strict=True)
     ]
     for piece in chunks(batch, chunk):
@@ -122,10 +123,6 @@ def _diagonal(
 
 def _at(loss_fn: LossFn, piece: Sequence[Any]) -> Loss:
     return lambda: loss_fn(*piece)
-
-
-def _wide(parameter: Tensor) -> torch.dtype:
-    return torch.promote_types(parameter.dtype, torch.float32)
 
 
 def bent(h: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..measure import wide
 from .gradients import chunks, gradient, layers
 from .untouched import untouched
 
@@ -113,8 +114,7 @@ def _masked(losses_fn: Callable[..., Tensor], kept: Tensor) -> Callable[..., Ten
     def loss_fn(*piece: Any) -> Tensor:
         *inputs, mask = piece
         losses = _losses(losses_fn, inputs)
-        wide = losses.to(torch.promote_types(losses.dtype, torch.float32))
-        return wide[mask].sum() * (factor / len(mask))
+        return losses.to(wide(losses.dtype))[mask].sum() * (factor / len(mask))
 
     return loss_fn
 

@@ -28,6 +28,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..measure import wide
 from ..seeding import generator
 from .gradients import LossFn, gradient, layers, trained
 from .stretches import Stretches, means, walked
@@ -113,7 +114,8 @@ def gradient_size(
     pairs = sum(count - 1 for count in wanted.values())
     order = torch.randperm(examples, generator=generator("cpu", seed, _ORDER))
     with untouched(model):
-        total = [torch.zeros_like(p, dtype=_wide(p), requires_grad=False) for p in trained(model)]
+        weights = trained(model)
+        total = [torch.zeros_like(p, dtype=wide(p.dtype), requires_grad=False) for p in weights]
         variances = [torch.full_like(p, 0 if pairs else math.nan) for p in total]
         place = 0
         for stop in sorted({examples}.union(*(each.stops for each in sizes))):
@@ -147,10 +149,6 @@ def _expected(full: Sequence[Tensor], variances: Sequence[Tensor], share: float)
         noise = s * math.sqrt(2 / math.pi) * torch.exp(-m.square() / 2)
         found.append(float((noise + mean * torch.erf(m / math.sqrt(2))).mean()))
     return found
-
-
-def _wide(tensor: Tensor) -> torch.dtype:
-    return torch.promote_types(tensor.dtype, torch.float32)
 
 
 def _check(sizes: Sequence[int], repeats: int, examples: int) -> None:

@@ -106,8 +106,6 @@ def loss_and_gradient(
     parameters = trained(model)
     mean, total = 0.0, [torch.zeros_like(p, requires_grad=False) for p in parameters]
     length = len(batch[0]) if rows is None else len(rows)
-    if not length:
-        raise ValueError("a probe needs a batch of at least one example, got none")
     for piece in chunks(batch, chunk, rows):
         share = len(piece[0]) / length
         loss = one_number(loss_fn(*piece))

@@ -19,6 +19,7 @@ from ..curvature import Eigenpairs
 from ..curvature.space import Space
 from ..losses import one_number
 from ..mesh import sharding
+from ..seeding import kept_random_state
 from .gradients import LossFn, chunks, trained
 from .mean_hessian import Counted
 from .untouched import untouched
@@ -117,11 +118,7 @@ class _Loss(nn.Module):
 
     def forward(self, number: Tensor) -> Tensor:
         piece = self._pieces[int(number)]
-        # Every product sees the same dropout.
-        device = next(self.model.parameters()).device
-        gpus = [] if device.type == "cpu" else [device.index or 0]
-        kind = "cuda" if device.type == "cpu" else device.type
-        with torch.random.fork_rng(gpus, device_type=kind):
+        with kept_random_state(self.model.parameters()):  # every product sees the same dropout
             loss = one_number(self._fn(*piece))
         return loss * (len(piece[0]) / self._length)
 

@@ -21,10 +21,9 @@ import torch
 from torch import Tensor, nn
 
 from ..filters import filter_norms
-from ..losses import one_number
 from ..mesh import sharding
-from ..seeding import normal
-from .gradients import LossFn, chunks, trained
+from ..seeding import kept_random_state, normal
+from .gradients import LossFn, mean_loss, trained
 from .untouched import untouched
 
 __all__ = ["LossLine", "LossPlane", "filter_normalized", "loss_line", "loss_plane"]
@@ -185,18 +184,12 @@ class _LossAt:
         self._weights = [w.detach() for w in weights]
         self._start = [w.clone() for w in self._weights]
         self._loss_fn, self._batch, self._chunk = loss_fn, batch, chunk
-        self._devices = sorted({w.device.index or 0 for w in weights if w.device.type != "cpu"})
-        self._kind = next((w.device.type for w in weights if w.device.type != "cpu"), "cuda")
 
     @torch.no_grad()
     def __call__(self, steps: Sequence[tuple[float, Sequence[Tensor]]]) -> float:
         self.move(steps)
-        total = 0.0
-        with torch.random.fork_rng(self._devices, device_type=self._kind):
-            for piece in chunks(self._batch, self._chunk):
-                loss = float(one_number(self._loss_fn(*piece)))
-                total += loss * len(piece[0]) / len(self._batch[0])
-        return total
+        with kept_random_state(self._weights):
+            return mean_loss(self._loss_fn, self._batch, chunk=self._chunk)
 
     @torch.no_grad()
     def move(self, steps: Sequence[tuple[float, Sequence[Tensor]]]) -> None:

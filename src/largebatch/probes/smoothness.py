@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from ..clean import CleanWeights
+from ..measure import wide
 from .gradients import LossFn, loss_and_gradient, trained
 from .places import Place, check_places
 from .untouched import untouched
@@ -186,9 +187,5 @@ def _shared(batch: Sequence[Any], places: Sequence[Place]) -> list[tuple[Place, 
 
 def _norm(tensors: Sequence[Tensor]) -> float:
     """The length of all tensors as one vector."""
-    norms = [torch.linalg.vector_norm(t, dtype=_wide(t)).double().cpu() for t in tensors]
+    norms = [torch.linalg.vector_norm(t, dtype=wide(t.dtype)).double().cpu() for t in tensors]
     return float(torch.linalg.vector_norm(torch.stack(norms)))
-
-
-def _wide(tensor: Tensor) -> torch.dtype:
-    return torch.promote_types(tensor.dtype, torch.float32)

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from ..seeding import kept_random_state
+
 __all__ = ["untouched"]
 
 
@@ -36,15 +38,12 @@ def untouched(
     held = [(module, dict(module._buffers)) for module in model.modules()]
     modes = [(module, module.training) for module in model.modules()]
     kept = [each.detach().clone() for each in (*buffers, *(parameters if weights else ()))]
-    devices = {p.device for p in parameters if p.device.type not in ("cpu", "meta")}
-    kinds = {device.type for device in devices} or {"cuda"}
     for p in parameters:
         p.grad = None
     try:
-        indices = [device.index or 0 for device in devices]
-        with torch.random.fork_rng(indices, device_type=min(kinds)), torch.enable_grad():
+        with kept_random_state(parameters) as devices, torch.enable_grad():
             if seed is not None:
-                _seed(seed, indices if min(kinds) == "cuda" else [])
+                _seed(seed, devices.get("cuda", []))
             yield
     finally:
         for module, training in modes:
