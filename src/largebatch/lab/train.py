@@ -15,7 +15,7 @@ from .config import RunConfig, to_dict
 from .environment import environment
 from .evaluate import evaluate
 from .meter import Meter
-from .probes import Probing, chosen_by
+from .probes import Probing, check_looks, chosen_by
 from .processes import ALONE, Processes
 from .records import RunFolder
 from .saving import Saving
@@ -59,6 +59,7 @@ def train(
     torch.set_num_threads(config.threads)
     chosen = processes.each(chosen_by, config, processes)
     plan = _planned(config, data_dir, processes)
+    processes.each(check_looks, chosen, config, plan)
     training = make_training(config, plan, processes)
     folder = processes.first(RunFolder, out)
     ended = processes.first(folder.result, to_dict(config))

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from largebatch.lab.probes import ProbeKind, kinds
+
 
 @pytest.fixture
 def trained(cli, tiny, tmp_path):
@@ -84,8 +86,19 @@ def test_what_cannot_be_is_refused_before_any_look(cli, trained, tmp_path):
     assert not out.exists()
 
 
-def test_a_probe_that_cannot_look_fails_by_name(cli, trained, tmp_path):
+def test_a_probe_that_cannot_look_at_this_run_is_refused(cli, trained, tmp_path):
     run = trained("run", "--set", "method=msgd", "--set", "alpha=null", "--set", "worker_size=16")
     code, _, err = cli("probe", str(run), "--probe", "noise_scale", "--out", str(tmp_path / "out"))
-    assert code == 1
-    assert "probe noise_scale at step 0: NoiseScale needs at least 2 workers" in err
+    assert (code, err.count("\n")) == (2, 1)
+    assert "probe noise_scale needs at least 2 workers in a step" in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_probe_that_fails_does_so_by_name(cli, trained, tmp_path, monkeypatch):
+    def look(at):
+        raise ValueError("it was dark")
+        yield
+
+    monkeypatch.setitem(kinds.PROBES, "dark", ProbeKind("dark", "", "", "", look))
+    code, _, err = cli("probe", str(trained("run")), "--probe", "dark", "--out", "out")
+    assert (code, err) == (1, "largebatch: probe dark at step 0: it was dark\n")

@@ -59,7 +59,6 @@ def run(options: argparse.Namespace) -> int:
         with bar(quiet=options.json) as progress:
             for each in runs:
                 rows = options.out / each.name / "probes.jsonl"
-                rows.parent.mkdir(parents=True, exist_ok=True)
                 task = progress.add_task(each.name, total=None, count="")
 
                 def show(done: int, of: int, task: TaskID = task) -> None:

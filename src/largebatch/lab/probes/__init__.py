@@ -1,6 +1,7 @@
 """Probes by name and schedule: what a run measures of itself, and what its checkpoints show."""
 
 from .after import probe_run, recorded
+from .checks import check_looks
 from .kinds import PROBES, ProbeKind
 from .moment import Look, Moment
 from .probing import Probing, chosen_by
@@ -15,6 +16,7 @@ __all__ = [
     "Probing",
     "When",
     "asked",
+    "check_looks",
     "chosen_by",
     "probe_run",
     "recorded",

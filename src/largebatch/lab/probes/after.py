@@ -30,6 +30,7 @@ from ..records import (
 )
 from ..setup import Plan, make_training, plan_run
 from ..stepping import refresh_if_due, take_step
+from .checks import check_looks, check_workers
 from .probing import Probing
 from .when import Asked
 
@@ -67,7 +68,7 @@ def probe_run(
     Args:
         run: the folder.
         chosen: which probes, and where.
-        rows: a JSON Lines file; what is there is not measured anew.
+        rows: a JSON Lines file, in a folder of this run's own; what is there is not measured anew.
         data_dir: where the data is.
         progress: called after each checkpoint.
 
@@ -75,18 +76,19 @@ def probe_run(
         How many rows were added.
 
     Raises:
-        InputError: no such run or data.
+        InputError: no such run or data; a probe that cannot look at this run.
         Failed: a probe could not look.
     """
     config = recorded(run)
-    _same_run(rows.with_name("config.json"), config)
+    check_workers(chosen, config)
     torch.set_num_threads(config.threads)
-    plan = plan_run(config, data_dir)
+    plan, kept = plan_run(config, data_dir), RunFolder(run)
+    steps = sorted({0, *kept.kept_steps()} & set(range(plan.steps)))
+    check_looks(chosen, config, plan, steps)
+    _same_run(rows.with_name("config.json"), config)
     there = read_lines(rows)
     write_lines(rows, there)  # without a last line that was torn
     known = {(row.get("probe"), row.get("step")) for row in there}
-    kept = RunFolder(run)
-    steps = sorted({0, *kept.kept_steps()} & set(range(plan.steps)))
     added = 0
     for done, step in enumerate(steps):
         due = [
@@ -109,6 +111,7 @@ def _same_run(path: Path, config: RunConfig) -> None:
     """
     wanted = to_dict(config)
     if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, wanted)
     elif other := differences(read_json(path), wanted):
         raise InputError(

@@ -76,5 +76,6 @@ PROBES = (
         _noise_alignment,
         least_workers=3,
         alone=True,
+        one_pass=True,
     ),
 )

@@ -110,6 +110,7 @@ PROBES = (
         _offset_alignment,
         least_workers=3,
         alone=True,
+        one_pass=True,
     ),
     ProbeKind(
         "loss_line",

@@ -21,6 +21,8 @@ class ProbeKind:
         look: what it does around a step.
         least_workers: fewest workers of a step that it can look at.
         alone: whether it needs all of a step's workers in one process.
+        one_pass: whether it needs to know before a step where each worker will look.
+        each_loss: whether it needs the loss of each example.
     """
 
     name: str
@@ -30,3 +32,5 @@ class ProbeKind:
     look: Look
     least_workers: int = 1
     alone: bool = False
+    one_pass: bool = False
+    each_loss: bool = False

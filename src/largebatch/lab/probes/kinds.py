@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import directions, gradients, hessian, noise, point, steps
+from . import directions, gradients, hessian, noise, point, score, steps
 from .kind import ProbeKind
 
 __all__ = ["PROBES", "ProbeKind"]
@@ -13,6 +13,7 @@ _ALL: tuple[ProbeKind, ...] = (
     *hessian.PROBES,
     *noise.PROBES,
     *point.PROBES,
+    *score.PROBES,
     *steps.PROBES,
 )
 PROBES: dict[str, ProbeKind] = {kind.name: kind for kind in _ALL}

@@ -10,6 +10,8 @@ from torch.optim import Optimizer
 
 import largebatch as lb
 
+from ..tasks import Examples
+
 __all__ = ["Look", "Moment"]
 
 
@@ -26,6 +28,7 @@ class Moment:
         loss: the mean loss of inputs and targets at the present weights.
         losses: the loss of each example instead; None where the task does not say it.
         batch: the step's inputs and targets, of all workers, augmented.
+        evaluate: the mean loss, and the task's score by its name, of any examples.
         train: all training inputs and targets, not augmented.
         workers: the step's workers; ``workers.at(i)`` stands where one will look.
         optimizers: those that step the model.
@@ -42,6 +45,7 @@ class Moment:
     model: nn.Module
     loss: Callable[[Tensor, Tensor], Tensor]
     losses: Callable[[Tensor, Tensor], Tensor] | None
+    evaluate: Callable[[Examples], dict[str, float]]
     batch: tuple[Tensor, Tensor]
     train: tuple[Tensor, Tensor]
     workers: lb.Workers

@@ -72,5 +72,6 @@ PROBES = (
         _offset,
         least_workers=2,
         alone=True,
+        one_pass=True,
     ),
 )

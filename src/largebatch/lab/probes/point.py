@@ -121,6 +121,7 @@ PROBES = (
         "CURV, Fig. 9",
         "10 gradients and a forward pass of the batch",
         _discarded_gradient,
+        each_loss=True,
     ),
     ProbeKind(
         "perturbed_loss",
@@ -129,6 +130,7 @@ PROBES = (
         "a forward pass of the batch for each worker, and one more",
         _perturbed_loss,
         alone=True,
+        one_pass=True,
     ),
     ProbeKind(
         "smoothness",

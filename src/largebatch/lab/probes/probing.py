@@ -18,9 +18,11 @@ from torch import Tensor, nn
 
 from ..config import RunConfig
 from ..errors import Failed, InputError
+from ..evaluate import evaluate
 from ..meter import Meter
 from ..processes import ALONE, Processes
 from ..setup import Plan, Training, losses_of
+from .checks import check_workers
 from .moment import Moment
 from .when import Asked, asked, when
 
@@ -111,6 +113,7 @@ class Probing:
             model=model,
             loss=lambda inputs, targets: loss_fn(model(inputs), targets),
             losses=losses and (lambda inputs, targets: losses(model(inputs), targets)),
+            evaluate=partial(evaluate, model, plan.task),
             batch=(x, y),
             train=plan.split.train,
             workers=training.workers,
@@ -131,18 +134,7 @@ def chosen_by(config: RunConfig, processes: Processes = ALONE) -> list[Asked]:
     chosen = [asked(each) for each in config.probes]
     if config.keep:
         when(config.keep)
-    for each in chosen:
-        if config.count < each.probe.least_workers:
-            raise InputError(
-                f"probe {each.probe.name} needs at least {each.probe.least_workers} workers in a "
-                f"step, a batch of {config.smallest_batch} over worker_size={config.worker_size} "
-                f"gives {config.count}: choose a smaller worker_size, or leave it out"
-            )
-        if each.probe.alone and processes.ranks > 1:
-            raise InputError(
-                f"probe {each.probe.name} needs all of a step's workers in one process, there "
-                f"are {processes.ranks}: leave it out, or start the run in one"
-            )
+    check_workers(chosen, config, processes.ranks)
     return chosen
 
 

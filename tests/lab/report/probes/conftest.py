@@ -217,6 +217,12 @@ def _fields(
             "isotropic_high": 0.003,
             "ratio": about(20.0),
         },
+        "training_score": {
+            "loss": loss,
+            "score": 100 * (1 - 0.9 * math.exp(-5 * share)),
+            "metric": "accuracy_percent",
+            "examples": 1437,
+        },
         "distance_to_minimum": {"layers": layers, "mean_distance": each(0.1)},
         "loss_line": {"positions": span, "losses": [loss * (1 + 9 * p * p) for p in span]},
         "loss_plane": {

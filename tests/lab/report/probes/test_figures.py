@@ -31,6 +31,7 @@ FIGURE = {
     "discarded_gradient": {"discarded"},
     "curvature_radius": {"curvature"},
     "distance_to_minimum": {"distance"},
+    "training_score": {"curves"},
     "fluctuation": {"numbers"},
 }
 
@@ -186,6 +187,19 @@ def test_seeds_of_one_setting_get_their_spread(write, tmp_path):
     ]
     assert "range of 3 seeds" in figure.panels[0].chart
     assert "seeds" not in shown(tmp_path, folders[0], other)
+
+
+def test_the_training_score_stands_beside_the_held_out_one_where_it_was_asked_for(write, tmp_path):
+    plain = write(tmp_path / "plain", rows=[])
+    scored = [write(tmp_path / str(s), seed=s, only={"training_score"}) for s in range(2)]
+    captions = {
+        name: [panel.caption for panel in shown(tmp_path, plain, *scored)[name].panels]
+        for name in ("curves", "seeds")
+    }
+    assert captions["curves"][-2:] == ["training accuracy (%)", "test accuracy (%)"]
+    assert captions["seeds"][-2:] == [f"{label}: msgd" for label in captions["curves"][-2:]]
+    assert "No training score" in shown(tmp_path, plain)["curves"].source
+    assert "No training score" not in shown(tmp_path, plain, *scored)["curves"].source
 
 
 def test_several_batches_give_the_figure_against_the_batch(write, tmp_path):

@@ -5,8 +5,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from ..parts import Panel
-from ..read import Run
-from .fields import Points, finite, last
+from .fields import Points, finite, last, points
 from .figure import Shown, beside, kept, key, run_keys
 from .layers import Band, Line
 from .plot import EPOCHS, limits, plot
@@ -15,7 +14,8 @@ from .tables import moved, of_lines
 from .training import drops, held_out_loss, here, losses, score_name, scores
 
 SOURCE = "Rows: train and eval of metrics.jsonl."
-Read = Callable[[Run], Points]
+TRAINING_SCORE = "training_score"
+Read = Callable[[Probed], Points]
 
 
 def curves(runs: Sequence[Probed]) -> Shown | None:
@@ -26,7 +26,7 @@ def curves(runs: Sequence[Probed]) -> Shown | None:
         True
     """
     label = score_label(runs)
-    lines = {what: _lines(runs, read) for what, read in _reads(label).items()}
+    lines = {what: _lines(runs, read) for what, read in _reads(runs).items()}
     marks = drops(runs)
     panels = kept(plot(what, EPOCHS, [*marks, *each], limits(each)) for what, each in lines.items())
     if not panels:
@@ -38,7 +38,7 @@ def curves(runs: Sequence[Probed]) -> Shown | None:
         f"Training loss {moved({o.label: o.points for o in train})}.",
         "Form of Gao and Zhong (CURV), Fig. 8, there AlexNet on CIFAR-10 at batches of 32 to "
         "49,152, and of Fig. 16, there ResNet18’s training accuracy under two methods; "
-        f"{here(runs)}. Training accuracy is not recorded: the held-out score stands for it.",
+        f"{here(runs)}. {_instead(runs)}",
         panels,
         of_lines([o for o in train if o.ys()] or lines[label], "training loss"),
         SOURCE,
@@ -55,8 +55,7 @@ def score_label(runs: Sequence[Probed]) -> str:
     """
     name = next((n for run in runs if (n := score_name(run.run))), "score")
     splits = {str(run.run.config.get("split", "held-out")) for run in runs}
-    split = splits.pop() if len(splits) == 1 else "held-out"
-    return f"{split} {name.replace('_percent', ' (%)').replace('_', ' ')}"
+    return _label(splits.pop() if len(splits) == 1 else "held-out", name)
 
 
 def seeds(runs: Sequence[Probed]) -> Shown | None:
@@ -70,7 +69,7 @@ def seeds(runs: Sequence[Probed]) -> Shown | None:
     label = score_label(runs)
     panels: list[Panel | None] = []
     ends: dict[str, float | None] = {}
-    for what, read in _reads(label).items():
+    for what, read in _reads(runs).items():
         drawn = [(group, _lines(group, read)) for group in groups]
         shown = limits(line for _, lines in drawn for line in lines)
         for group, lines in drawn:
@@ -83,14 +82,13 @@ def seeds(runs: Sequence[Probed]) -> Shown | None:
     charts = kept(panels)
     if not charts:
         return None
-    every = [o for g in groups for o in _lines(g, scores)]
+    every = [o for g in groups for o in _lines(g, _held_out)]
     return Shown(
         "seeds",
         "The same run from several seeds",
         f"Standard deviation of the last {label} over the seeds: {beside(ends)}.",
         "Form of Gao and Zhong (CURV), Fig. 11 to 14: there AlexNet on CIFAR-10 at batch 8,192, "
-        f"with and without a smaller batch in the first epoch; {here(runs)}. Held-out score in "
-        "place of training accuracy.",
+        f"with and without a smaller batch in the first epoch; {here(runs)}. {_instead(runs)}",
         charts,
         of_lines(every, label),
         SOURCE,
@@ -112,12 +110,38 @@ def grouped(runs: Sequence[Probed]) -> list[list[Probed]]:
     return list(found.values())
 
 
-def _reads(label: str) -> dict[str, Read]:
-    return {"training loss": losses, "held-out loss": held_out_loss, label: scores}
+def _reads(runs: Sequence[Probed]) -> dict[str, Read]:
+    """What is drawn over epochs, by its name; the training score where a run was asked for it."""
+    reads: dict[str, Read] = {
+        "training loss": lambda run: losses(run.run),
+        "held-out loss": lambda run: held_out_loss(run.run),
+    }
+    for row in (row for run in runs for row in run.of(TRAINING_SCORE)):
+        reads[_label("training", str(row.get("metric") or "score"))] = _training
+    return reads | {score_label(runs): _held_out}
+
+
+def _training(run: Probed) -> Points:
+    return points(run.of(TRAINING_SCORE), "score")
+
+
+def _held_out(run: Probed) -> Points:
+    return scores(run.run)
+
+
+def _label(examples: str, score: str) -> str:
+    return f"{examples} {score.replace('_percent', ' (%)').replace('_', ' ')}"
+
+
+def _instead(runs: Sequence[Probed]) -> str:
+    """What stands for the training accuracy that the document shows, where that is not there."""
+    if any(run.of(TRAINING_SCORE) for run in runs):
+        return "Training score: probe training_score, before the step."
+    return "No training score was asked for (probe training_score): the held-out one stands for it."
 
 
 def _lines(runs: Sequence[Probed], read: Read) -> list[Line]:
-    return [Line(run.label, read(run.run), run.style, run.shape) for run in runs]
+    return [Line(run.label, read(run), run.style, run.shape) for run in runs]
 
 
 def _name(group: Sequence[Probed]) -> str:

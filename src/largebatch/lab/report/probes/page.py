@@ -72,6 +72,7 @@ DRAWN = frozenset(
         "discarded_gradient",
         "curvature_radius",
         "distance_to_minimum",
+        "training_score",
     )
 )
 
