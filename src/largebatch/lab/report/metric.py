@@ -77,10 +77,18 @@ class Metric:
 
     def points(self, value: float) -> str:
         """The size of a difference with its unit."""
-        text = self.plain(abs(value))
+        return self.sized(self.plain(abs(value)))
+
+    def sized(self, text: str) -> str:
+        """A difference that is already written, with its unit.
+
+        Example:
+            >>> Metric("accuracy_percent", True, 1).sized("1")
+            '1 point'
+        """
         if not self.percent:
             return f"{text} {self.label}"
-        return f"{text} points"
+        return f"{text} point" if text in ("1", "+1", f"{MINUS}1") else f"{text} points"
 
 
 def metric_of(name: str, higher_is_better: bool, spreads: Iterable[float]) -> Metric:

@@ -128,11 +128,10 @@ def power_table(found: Ablated) -> Table:
         '9'
     """
     power, metric = found.power, found.metric
-    unit = " points" if metric.percent else f" {metric.label}"
 
     def size(key: str) -> str:
         value = number(power.get(key))
-        return DASH if value is None else f"{value:.2g}{unit}".replace("-", MINUS)
+        return DASH if value is None else metric.sized(f"{value:.2g}".replace("-", MINUS))
 
     def whole(key: str) -> str:
         value = number(power.get(key))
@@ -151,15 +150,15 @@ def power_table(found: Ablated) -> Table:
         ("Power wanted, at 5% two-sided", chance_of("power")),
         ("Pairs to see that difference", whole("pairs_to_see")),
         ("Pairs to rule it out where there is none", whole("pairs_to_rule_out")),
-        ("Standard deviation of the differences in the final runs", _found(found, unit)),
+        ("Standard deviation of the differences in the final runs", _found(found)),
         (f"Pairs run{_limit(str(power.get('limit') or ''))}", whole("pairs")),
     )
     return Table(("Assumed or found", "Value"), rows)
 
 
-def _found(found: Ablated, unit: str) -> str:
+def _found(found: Ablated) -> str:
     seen = found_spread(found)
-    return DASH if seen is None else f"{seen:.2g}{unit}"
+    return DASH if seen is None else found.metric.sized(f"{seen:.2g}")
 
 
 def _limit(limit: str) -> str:
@@ -184,7 +183,7 @@ def power_words(found: Ablated) -> str:
     see, out = number(power.get("power_to_see")), number(power.get("power_to_rule_out"))
     if see is None or out is None or margin is None:
         return f"The pilot gave no spread to plan with: {count(pairs)} pairs were run without."
-    points = f"{margin:.2g} points" if found.metric.percent else f"{margin:.2g}"
+    points = found.metric.sized(f"{margin:.2g}")
     return (
         f"With {count(pairs)} pairs and the assumed spread, a true difference of {points} is seen "
         f"with a chance of {100 * see:.0f}%, and if there is no difference at all, one larger than "

@@ -40,7 +40,7 @@ def headline(judged: Judged, found: Ablated) -> list[str]:
     task = str(found.question["task"])
     if e is None:
         return [f"On {task} nothing can be said yet: no pair of seeds has finished."]
-    size = metric.signed(e.mean) + (" points" if metric.percent else f" {metric.label}")
+    size = metric.sized(metric.signed(e.mean))
     pairs = f"{e.n} pairs of seeds" if e.n != 1 else "1 pair of seeds"
     over = f"over {pairs}{_settings(judged, found)}"
     measured = f"{judged.a} minus {judged.b} is {size} ({interval(e, metric)}) {over}"
