@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from pathlib import Path
 
 from ..ablate import ABLATIONS, Ablation, ablate, ablation_for
 from ..ablate.command import NEVER, OPTIONS, OWN
 from ..ablate.question import SCALES
-from ..compare import Interrupted
 from ..records import write_json
-from .arguments import data_dir, names, positive
+from .arguments import (
+    add_run_arguments,
+    add_tuning_arguments,
+    data_dir,
+    folder_name,
+    jobs,
+    kept_in,
+    names,
+    positive,
+)
 from .progress import stages
 
 __all__ = ["add_arguments", "run"]
@@ -26,11 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--batch-size", type=positive, help="examples of an update (default: the task's largest)")
     add("--worker-size", type=positive, help="examples of one worker")
     add("--epochs", type=positive, help="epochs of a pilot's and of a final run's training")
-    add("--tuning-epochs", type=positive, help="epochs of a tuning trial")
-    add("--tuning-seeds", type=positive, help="number of runs of each tuning trial")
-    add("--rates", type=positive, help="coarse rates of a grid")
-    add("--alphas", type=positive, help="alphas of a grid")
-    add("--widenings", type=int, help="how often grids may grow where a choice is at an edge")
+    add_tuning_arguments(parser)
     add("--pilot-seeds", type=positive, help="pairs that the spread is first estimated from")
     add("--detect", type=float, metavar="POINTS", help="smallest difference worth knowing")
     add("--power", type=float, default=0.8, help="chance to see it, or to rule it out")
@@ -39,13 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--looks", type=_looks, metavar="WHEN,...", help="when to look at alignment, or never")
     add("--look-seeds", type=positive, default=10, help="seeds of each arm that look at it")
     add("--look-examples", type=positive, default=256, help="examples that they look at it on")
-    add("--evaluations", type=positive, help="scores during a final run")
-    add("--train-size", type=positive, help="use the first so many training examples")
-    add("--scale", choices=list(SCALES), default="short", help="how much computing it may take")
-    add("--seed", type=int, default=0, help="first seed of the final runs")
-    add("--device", help="cpu or cuda")
-    add("--jobs", type=positive, help="runs at once (default: one a core, one on a GPU)")
-    add("--data-dir", type=Path, help="folder of the data sets")
+    add_run_arguments(parser, SCALES)
     add("--out", type=Path, help="folder of the ablation (default: runs/ablate-WHAT-TASK)")
     add("--json", action="store_true", help="print the verdict as JSON, nothing else")
 
@@ -54,20 +51,14 @@ def run(options: argparse.Namespace) -> int:
     """Ablate and report."""
     given = {name: getattr(options, name) for name in (*OPTIONS, *OWN, "looks")}
     ablation = ablation_for(options.ablation, options.task, options.scale, options.seed, **given)
-    safe = "".join(c if c.isalnum() else "-" for c in options.task)
-    out: Path = options.out or Path("runs") / f"ablate-{options.ablation}-{safe}"
-    on_cpu = ablation.question.device == "cpu"
-    processes = options.jobs or ((os.cpu_count() or 1) if on_cpu else 1)
+    name = f"ablate-{options.ablation}-{folder_name(options.task)}"
+    out: Path = options.out or Path("runs") / name
+    processes = jobs(options, ablation.question.device)
     # What the report needs is missing now or not at all, rather than after all runs.
     from ..report.ablation import summary, verdict_json, write_report
 
-    try:
-        with stages(_asked(ablation), quiet=options.json) as stage:
-            ablate(ablation, out, data_dir(options), processes, stage)
-    except Interrupted as stop:
-        raise Interrupted(
-            f"interrupted: finished runs are kept in {out}; the same command goes on from there"
-        ) from stop
+    with kept_in(out), stages(_asked(ablation), quiet=options.json) as stage:
+        ablate(ablation, out, data_dir(options), processes, stage)
     page, verdict = write_report(out), verdict_json(out)
     write_json(out / "verdict.json", json.loads(verdict))
     print(verdict if options.json else f"{summary(out)}\nReport: {page}")

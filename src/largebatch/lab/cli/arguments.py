@@ -3,11 +3,72 @@
 from __future__ import annotations
 
 import argparse
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from ..compare import Interrupted
 from ..errors import InputError
 
-__all__ = ["data_dir", "names", "numbers", "positive"]
+__all__ = [
+    "add_run_arguments",
+    "add_tuning_arguments",
+    "data_dir",
+    "folder_name",
+    "jobs",
+    "kept_in",
+    "names",
+    "numbers",
+    "positive",
+]
+
+
+def add_tuning_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what verbs share that tune: how long trials are, and how many."""
+    add = parser.add_argument
+    add("--tuning-epochs", type=positive, help="epochs of a tuning trial")
+    add("--tuning-seeds", type=positive, help="number of runs of each tuning trial")
+    add("--rates", type=positive, help="coarse rates of a grid")
+    add("--alphas", type=positive, help="alphas of a grid")
+    add("--widenings", type=int, help="how often grids may grow where a choice is at an edge")
+
+
+def add_run_arguments(parser: argparse.ArgumentParser, scales: Iterable[str]) -> None:
+    """Add what verbs share that make many runs: how much of them, on what, from where."""
+    add = parser.add_argument
+    add("--evaluations", type=positive, help="scores during a final run")
+    add("--train-size", type=positive, help="use the first so many training examples")
+    add("--scale", choices=list(scales), default="short", help="how much computing it may take")
+    add("--seed", type=int, default=0, help="first seed of the final runs")
+    add("--device", help="cpu or cuda")
+    add("--jobs", type=positive, help="runs at once (default: one a core, one on a GPU)")
+    add("--data-dir", type=Path, help="folder of the data sets")
+
+
+def jobs(options: argparse.Namespace, device: str) -> int:
+    """How many runs at once."""
+    return options.jobs or ((os.cpu_count() or 1) if device == "cpu" else 1)
+
+
+def folder_name(text: str) -> str:
+    """A task's name as a part of a folder's."""
+    return "".join(c if c.isalnum() else "-" for c in text)
+
+
+@contextmanager
+def kept_in(out: Path) -> Iterator[None]:
+    """Around runs below ``out``: who interrupts them is told how to go on.
+
+    Raises:
+        Interrupted: Ctrl-C.
+    """
+    try:
+        yield
+    except Interrupted as stop:
+        raise Interrupted(
+            f"interrupted: finished runs are kept in {out}; the same command goes on from there"
+        ) from stop
 
 
 def positive(text: str) -> int:

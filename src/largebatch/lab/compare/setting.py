@@ -6,11 +6,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from torch import nn
-
 from ..config import RunConfig
 from ..errors import InputError
 from ..methods import parse
+from ..models import has_batch_norm
 from ..records import differences, read_json, write_json
 from ..setup import load_task, make_training, plan_run
 from ..tasks import Task, split
@@ -55,7 +54,7 @@ class Setting:
         }
         examples = {on: len(view.train[0]) for on, view in views.items()}
         held_out = {on: len(view.held_out[0]) for on, view in views.items()}
-        return cls(question, data_dir, task, examples, held_out, _has_batch_norm(task))
+        return cls(question, data_dir, task, examples, held_out, has_batch_norm(task.model()))
 
     def config(self, pair: Pair, trial: Trial, seed: int, on: Split) -> RunConfig:
         """The configuration of one run."""
@@ -122,11 +121,6 @@ def claim(path: Path, described: dict[str, Any], kind: str) -> None:
         write_json(path, described)
     except OSError as error:
         raise InputError(f"cannot write to {path.parent}: {error.strerror}") from error
-
-
-def _has_batch_norm(task: Task) -> bool:
-    kinds = nn.modules.batchnorm._BatchNorm
-    return any(isinstance(m, kinds) for m in task.model().modules())
 
 
 def _same(path: Path, found: Any, wanted: dict[str, Any], kind: str) -> None:

@@ -5,6 +5,7 @@ They draw their initial weights from torch's global generator: seed it before.
 
 from largebatch.lab.models.alexnet import AlexNet, alexnet
 from largebatch.lab.models.cnn import digits_cnn, mnist_cnn
+from largebatch.lab.models.normed import has_batch_norm
 from largebatch.lab.models.resnet import ResNet, resnet8, resnet20, resnet32
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "ResNet",
     "alexnet",
     "digits_cnn",
+    "has_batch_norm",
     "mnist_cnn",
     "resnet8",
     "resnet20",

@@ -14,12 +14,13 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..config import RunConfig
 from ..errors import Failed, InputError
 from ..evaluate import evaluate
 from ..meter import Meter
+from ..models import has_batch_norm
 from ..processes import ALONE, Processes
 from ..setup import Plan, Training, losses_of
 from .checks import check_workers
@@ -119,7 +120,9 @@ class Probing:
             workers=training.workers,
             optimizers=training.optimizers,
             worker_size=config.worker_size,
-            chunk=config.worker_size if _couples(model) else max(TOGETHER, config.worker_size),
+            chunk=config.worker_size
+            if has_batch_norm(model)
+            else max(TOGETHER, config.worker_size),
             few=config.refresh_examples,
         )
 
@@ -151,8 +154,3 @@ def _ended(look: Generator[None, None, object]) -> dict[str, Any]:
         found: Any = stop.value
         return dataclasses.asdict(found)
     raise AssertionError("a look yields once")
-
-
-def _couples(model: nn.Module) -> bool:
-    kinds = nn.modules.batchnorm._BatchNorm
-    return any(isinstance(module, kinds) for module in model.modules())

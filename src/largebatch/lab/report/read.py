@@ -5,7 +5,7 @@ What may be missing is missing quietly: a torn last line of metrics.jsonl, a run
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -126,16 +126,23 @@ def read_comparison(folder: Path) -> Comparison:
             f"a report needs {path}, which is not there: give the folder that "
             "`largebatch compare --out` wrote"
         )
-    question = _object(path, ("task", "small_batch"))
+    question = read_object(path, ("task", "small_batch"))
     choices = folder / "choices.json"
     tuned = read_json(choices) if choices.is_file() else []
     if not isinstance(tuned, list):
         raise ValueError(f"{choices} must hold a JSON list: it holds {type(tuned).__name__}")
-    return Comparison(question, tuple(tuned), _runs(folder / "tuning"), _runs(folder / "final"))
+    return Comparison(
+        question, tuple(tuned), read_runs(folder / "tuning"), read_runs(folder / "final")
+    )
 
 
-def _runs(folder: Path) -> tuple[Run, ...]:
-    """Every run below `folder` that got as far as its config, by name."""
+def read_runs(folder: Path) -> tuple[Run, ...]:
+    """Every run below `folder` that got as far as its config, by name.
+
+    Example:
+        >>> read_runs(Path("nowhere"))
+        ()
+    """
     if not folder.is_dir():
         return ()
     return tuple(read_run(path.parent) for path in sorted(folder.glob("*/config.json")))
@@ -159,18 +166,23 @@ def read_run(folder: Path) -> Run:
             f"a run folder has a config.json, {folder} has none: give a folder that "
             "`largebatch train --out` wrote, or one below a comparison's final/"
         )
-    config = _object(folder / "config.json", ("method", "batch_size", "seed"))
+    config = read_object(folder / "config.json", ("method", "batch_size", "seed"))
     environment, result = folder / "environment.json", folder / "result.json"
     return Run(
         folder.name,
         config,
-        _object(environment) if environment.is_file() else {},
+        read_object(environment) if environment.is_file() else {},
         tuple(read_lines(folder / "metrics.jsonl")),
-        _object(result) if result.is_file() else None,
+        read_object(result) if result.is_file() else None,
     )
 
 
-def _object(path: Path, keys: tuple[str, ...] = ()) -> Record:
+def read_object(path: Path, keys: Sequence[str] = ()) -> Record:
+    """Read a JSON object that has these keys.
+
+    Raises:
+        ValueError: it is none, or lacks one.
+    """
     found = read_json(path)
     if not isinstance(found, dict):
         raise ValueError(f"{path} must hold a JSON object: it holds {type(found).__name__}")

@@ -44,19 +44,37 @@ def figure_svg(folder: Path) -> str:
     task = str(comparison.question.get("task_title") or comparison.question["task"])
     title = f"{task}: final test {metric.label} at batch {count(section.batch_size)}"
     words = "mean over seeds with its 95% interval; dots are seeds"
+    return framed(title, words, parts, (WIDTH, height), HEAD)
+
+
+def framed(title: str, words: str, drawn: Markup, size: tuple[float, float], head: float) -> str:
+    """An SVG file with a title and a line of words above what is drawn, light or dark.
+
+    Args:
+        title: also what a screen reader says.
+        words: the line below it.
+        drawn: from its own (0, 0).
+        size: their width and height.
+        head: the height of what is above.
+
+    Example:
+        >>> 'viewBox="0 0 100 80"' in framed("A", "b", Markup(), (100, 60), 20)
+        True
+    """
+    width, height = size[0], size[1] + head
     return str(
         svg.element(
             "svg",
             svg.element("title", title),
             svg.element("style", Markup(packaged("chart.css"))),
-            svg.element("rect", width=WIDTH, height=height + HEAD, class_="paper"),
+            svg.element("rect", width=width, height=height, class_="paper"),
             svg.text(title, 8, 28, "title"),
             svg.text(words, 8, 48, "note"),
-            svg.group(parts, transform=f"translate(0 {HEAD})"),
+            svg.group(drawn, transform=f"translate(0 {head})"),
             xmlns="http://www.w3.org/2000/svg",
-            viewBox=f"0 0 {WIDTH} {height + HEAD:g}",
-            width=WIDTH,
-            height=height + HEAD,
+            viewBox=f"0 0 {width} {height:g}",
+            width=width,
+            height=height,
             role="img",
             aria_label=title,
             class_="chart standalone",

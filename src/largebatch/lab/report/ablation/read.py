@@ -7,7 +7,7 @@ from typing import Any
 
 from largebatch.lab.records import read_json
 from largebatch.lab.report.metric import Metric, metric_of
-from largebatch.lab.report.read import Comparison, Record, Run, number, read_run
+from largebatch.lab.report.read import Comparison, Record, Run, number, read_object, read_runs
 from largebatch.lab.report.stats import Estimate, estimate
 
 KEYS = ("ablation", "task", "arms", "contrasts", "title")
@@ -106,18 +106,16 @@ def read_ablation(folder: Path) -> Ablated:
             f"a report needs {path}, which is not there: give the folder that "
             "`largebatch ablate --out` wrote"
         )
-    question = _object(path)
-    if missing := [key for key in KEYS if key not in question]:
-        raise ValueError(f"{path} must say {', '.join(missing)}: it has {', '.join(question)}")
+    question = read_object(path, KEYS)
     choices = folder / "choices.json"
     chosen = {str(c["arm"]): c for c in (read_json(choices) if choices.is_file() else [])}
     power = folder / "power.json"
-    final = _runs(folder / "final")
+    final = read_runs(folder / "final")
     return Ablated(
         question,
         tuple(_arm(arm, chosen.get(str(arm["arm"]), {}), final) for arm in question["arms"]),
-        _object(power) if power.is_file() else {},
-        (*_runs(folder / "tuning"), *_runs(folder / "pilot")),
+        read_object(power) if power.is_file() else {},
+        (*read_runs(folder / "tuning"), *read_runs(folder / "pilot")),
     )
 
 
@@ -131,16 +129,3 @@ def _arm(asked: Mapping[str, Any], choice: Record, final: tuple[Run, ...]) -> Ar
     )
     values = {run.seed: run.value for run in runs if run.status != "unfinished"}
     return Arm(str(asked["arm"]), str(asked["title"]), choice, runs, values)
-
-
-def _runs(folder: Path) -> tuple[Run, ...]:
-    if not folder.is_dir():
-        return ()
-    return tuple(read_run(path.parent) for path in sorted(folder.glob("*/config.json")))
-
-
-def _object(path: Path) -> dict[str, Any]:
-    found = read_json(path)
-    if not isinstance(found, dict):
-        raise ValueError(f"{path} must hold a JSON object: it holds {type(found).__name__}")
-    return found

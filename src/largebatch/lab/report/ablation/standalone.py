@@ -2,15 +2,12 @@
 
 from pathlib import Path
 
-from markupsafe import Markup
-
-from largebatch.lab.report import svg
 from largebatch.lab.report.ablation.judge import judge
 from largebatch.lab.report.ablation.page import difference_frame, difference_rows
 from largebatch.lab.report.ablation.plot import parts
 from largebatch.lab.report.ablation.read import read_ablation
 from largebatch.lab.report.metric import count
-from largebatch.lab.report.shell import packaged
+from largebatch.lab.report.standalone import framed
 
 WIDTH, HEAD = 800, 66
 
@@ -32,23 +29,5 @@ def figure_svg(folder: Path) -> str:
     question = found.question
     task = str(question.get("task_title") or question["task"])
     title = f"{task}, batch {count(question['batch_size'])}: paired differences"
-    return str(
-        svg.element(
-            "svg",
-            svg.element("title", title),
-            svg.element("style", Markup(packaged("chart.css"))),
-            svg.element("rect", width=WIDTH, height=height + HEAD, class_="paper"),
-            svg.text(title, 8, 28, "title"),
-            svg.text(
-                "mean over pairs of seeds with its 95% interval; dots are pairs", 8, 48, "note"
-            ),
-            svg.group(drawn, transform=f"translate(0 {HEAD})"),
-            xmlns="http://www.w3.org/2000/svg",
-            viewBox=f"0 0 {WIDTH} {height + HEAD:g}",
-            width=WIDTH,
-            height=height + HEAD,
-            role="img",
-            aria_label=title,
-            class_="chart standalone",
-        )
-    )
+    words = "mean over pairs of seeds with its 95% interval; dots are pairs"
+    return framed(title, words, drawn, (WIDTH, height), HEAD)
