@@ -26,7 +26,7 @@ from .contracts import Listener, ListenerOfSeveral, Pooled
 from .layout import layouts_of
 from .looks import Looks
 from .mesh import local
-from .parallel import Piece, Tally
+from .parallel import Piece, Tally, Who
 from .settings import Settings
 
 __all__ = ["Gathering"]
@@ -234,8 +234,9 @@ class Gathering:
 
     def _sent(self, weight: float | Tensor, worker: int | None) -> Tally:
         """Send this process's numbers, which go ahead of its gradients."""
-        device = self._trained[0].device
-        tally = Tally(self._processes, device, self._step, self._settings.count)
+        given = self._settings
+        who = Who(self._step, given.count, given.made_with)
+        tally = Tally(self._processes, self._trained[0].device, who)
         tally.send(self._sum.weight + weight, self.workers + (worker is not None), self.looks.flaw)
         return tally
 

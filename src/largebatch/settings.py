@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from torch.optim import Optimizer
 from . import checks
 from .combine import Reduction
 from .contracts import GradientNoise, Listener, Memorized, Perturbation, Refreshed
+from .likeness import described
 from .memory import bytes_needed
 from .parallel import Processes, processes_of
 from .rates import Owned, check_optimizers, owned_parameters
@@ -37,6 +39,13 @@ class Settings:
     reduction: Reduction
     processes: Processes
     heard_by: dict[int, Listener] = field(default_factory=OrderedDict)
+
+    @cached_property
+    def made_with(self) -> str:
+        """What every process must have been given alike, in words."""
+        given = {"perturb": self.perturb, "gradient_noise": self.gradient_noise}
+        words = {name: described(each) for name, each in given.items()}
+        return ", ".join(f"{k}={v}" for k, v in (words | {"reduction": self.reduction}).items())
 
     @property
     def workers(self) -> int:

@@ -213,6 +213,18 @@ def disagreement_on_the_count_is_named():
         workers.backward(mean_square(model), examples(6))
 
 
+def disagreement_on_the_perturbation_is_named():
+    import torch.distributed as dist
+
+    rank, model = dist.get_rank(), small()
+    said = rf"rank 1 made .* rank {rank} has perturb=RNC\(alpha=0.{1 + rank}, "
+    with pytest.raises(RuntimeError, match=said):
+        make(model, lb.RNC((1 + rank) / 10)).backward(mean_square(model), examples())
+    model, noise = small(), lb.AnnealedNoise(0.1, seed=rank)  # replicas would drift apart unseen
+    with pytest.raises(RuntimeError, match=rf"gradient_noise=AnnealedNoise\(.*seed={rank}"):
+        make(model, gradient_noise=noise).backward(mean_square(model), examples())
+
+
 def disagreement_on_the_step_is_named():
     import torch.distributed as dist
 
@@ -368,6 +380,7 @@ CASES = {
     "unfrozen": unfrozen_parameters_are_refused,
     "count": disagreement_on_the_count_is_named,
     "step": disagreement_on_the_step_is_named,
+    "perturbation": disagreement_on_the_perturbation_is_named,
     **{
         f"short {ran}{' said' if say else ''}": functools.partial(short_groups, ran, say)
         for ran in ((1, 1), (2, 1), (1, 2), (2, 0), (0, 1))

@@ -7,9 +7,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from .processes import OneProcess, Piece, Processes
 from .refuse import check_model, check_wrapper, is_sharded
-from .tally import Tally
+from .tally import Tally, Who
 
-__all__ = ["OneProcess", "Piece", "Processes", "Tally", "is_sharded", "processes_of"]
+__all__ = ["OneProcess", "Piece", "Processes", "Tally", "Who", "is_sharded", "processes_of"]
 
 
 def processes_of(model: nn.Module) -> Processes:

@@ -1,37 +1,58 @@
 """The few numbers of a step that processes add up, in one message ahead of the gradients.
 
     weight = sum over processes of their workers' weights     workers, flaw: likewise
-    who[r] = (rank r's step, its count)                       must agree
+    who[r] = (rank r's step, its count, a digest of its perturbation and noise)    must agree
 
-Where they disagree, noise would be numbered wrongly or two steps mixed: an error names the ranks.
+Where they disagree, noise would be numbered wrongly, two steps mixed, or replicas drift apart: an
+error names the ranks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..likeness import digest
 from .processes import Processes
 from .waiting import explained
 
-__all__ = ["Tally"]
+__all__ = ["Tally", "Who"]
 
 SUMS = 3
 CHECKED_STEPS = 100
 
 
+@dataclass(frozen=True)
+class Who:
+    """What a process is at, which must be the same for all.
+
+    Attributes:
+        step: the number of its step.
+        count: its workers of a whole step.
+        made_with: its perturbation and noise, in words.
+    """
+
+    step: int
+    count: int
+    made_with: str
+
+    def numbers(self) -> tuple[float, ...]:
+        """One for each."""
+        return float(self.step), float(self.count), float(digest(self.made_with))
+
+
 class Tally:
     """One step's numbers, sent by :meth:`send` and read by :meth:`received`."""
 
-    def __init__(self, processes: Processes, device: torch.device, step: int, count: int) -> None:
+    def __init__(self, processes: Processes, device: torch.device, who: Who) -> None:
         """Remember whose numbers these are."""
         self._processes = processes
         self._device = device
-        self._step = step
-        self._count = count
+        self._who = who
         self._numbers: Tensor | None = None
         self._work: Any = None
 
@@ -44,8 +65,9 @@ class Tally:
     def send(self, weight: float | Tensor, workers: int, flaw: Tensor | None) -> None:
         """Begin to add up: this process's weights and workers, and NaN for a flaw."""
         rank, ranks = self._processes.rank, self._processes.ranks
-        who = [0.0] * (2 * ranks)
-        who[2 * rank : 2 * rank + 2] = float(self._step), float(self._count)
+        own = self._who.numbers()
+        who = [0.0] * (len(own) * ranks)
+        who[len(own) * rank : len(own) * (rank + 1)] = own
         # Pinned: a copy from other memory waits for all that the accelerator still has to do.
         cuda = self._device.type == "cuda"
         said = torch.tensor([0.0, workers, 0.0, *who], dtype=torch.float64, pin_memory=cuda)
@@ -62,14 +84,14 @@ class Tally:
         """The sums of weights, workers and flaws, 0-dim, when every process has sent its own.
 
         Raises:
-            RuntimeError: processes are at different steps or have different counts, or one did
-                not come within the group's time limit.
+            RuntimeError: processes are at different steps, have different counts, perturbations
+                or noises, or one did not come within the group's time limit.
         """
         assert self._numbers is not None
         with explained(self._processes.group):
             self._work.wait()
         # On an accelerator, reading them would stop it at every step.
-        if self._numbers.device.type == "cpu" or self._step % CHECKED_STEPS == 0:
+        if self._numbers.device.type == "cpu" or self._who.step % CHECKED_STEPS == 0:
             numbers = self._numbers.tolist()
             self._check(numbers[SUMS:])
             if not numbers[1]:
@@ -80,16 +102,29 @@ class Tally:
         weight, workers, flaw = self._numbers[:SUMS].unbind()
         return weight, workers, flaw
 
-    def _check(self, who: Sequence[float]) -> None:
-        steps, counts = ([int(each) for each in who[start::2]] for start in (0, 1))
-        for what, found, advice in (
-            ("step", steps, "every process must run every step, and resume from the same one"),
-            ("count", counts, "give Workers the same count on every process, and change it alike"),
-        ):
-            others = [r for r, each in enumerate(found) if each != found[0]]
-            if others:
-                raise RuntimeError(
-                    f"processes disagree on the {what}: rank 0 has {found[0]}, "
-                    + ", ".join(f"rank {r} has {found[r]}" for r in others[:8])
-                    + f"; {advice}"
-                )
+    def _check(self, numbers: Sequence[float]) -> None:
+        kinds = len(self._who.numbers())
+        steps, counts, given = ([int(n) for n in numbers[start::kinds]] for start in range(kinds))
+        every = "every process must run every step, and resume from the same one"
+        _check_same("step", steps, every)
+        alike = "give Workers the same count on every process, and change it alike"
+        _check_same("count", counts, alike)
+        if others := _others(given):
+            named = ", ".join(f"rank {r}" for r in others[:8])
+            raise RuntimeError(
+                f"{named} made Workers with something else than rank 0; rank "
+                f"{self._processes.rank} has {self._who.made_with}: give it the same perturbation "
+                "and noise on every process, with the same seed"
+            )
+
+
+def _check_same(what: str, found: Sequence[int], advice: str) -> None:
+    if others := _others(found):
+        named = ", ".join(f"rank {r} has {found[r]}" for r in others[:8])
+        raise RuntimeError(
+            f"processes disagree on the {what}: rank 0 has {found[0]}, {named}; {advice}"
+        )
+
+
+def _others(found: Sequence[int]) -> list[int]:
+    return [rank for rank, each in enumerate(found) if each != found[0]]
