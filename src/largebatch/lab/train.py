@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from .alone import alone_in
 from .batches import batches
 from .checkpoint import load_checkpoint
 from .config import RunConfig, to_dict
 from .environment import environment
 from .evaluate import evaluate
 from .meter import Meter
-from .probes import Probing, check_looks, chosen_by
+from .probes import Asked, Probing, check_looks, chosen_by
 from .processes import ALONE, Processes
 from .records import RunFolder
 from .saving import Saving
-from .setup import Plan, check_run, load_task, make_training, plan_run
+from .setup import Plan, Training, check_run, load_task, make_training, plan_run
 from .stepping import refresh_if_due, take_step
 
 __all__ = ["Progress", "train"]
@@ -54,13 +56,33 @@ def train(
         result.json's content; "diverged", with value None, where the loss became NaN or infinite.
 
     Raises:
-        InputError: the configuration cannot run; nothing has been written.
+        InputError: the configuration cannot run, or another process is at work in ``out``;
+            nothing has been written.
     """
     torch.set_num_threads(config.threads)
     chosen = processes.each(chosen_by, config, processes)
     plan = _planned(config, data_dir, processes)
     processes.each(check_looks, chosen, config, plan)
     training = make_training(config, plan, processes)
+    with ExitStack() as held:
+        processes.first(_hold, held, out)
+        return _run(config, out, plan, training, chosen, progress, processes)
+
+
+def _hold(held: ExitStack, out: Path) -> None:
+    held.enter_context(alone_in(out))
+
+
+def _run(
+    config: RunConfig,
+    out: Path,
+    plan: Plan,
+    training: Training,
+    chosen: Sequence[Asked],
+    progress: Progress,
+    processes: Processes,
+) -> dict[str, Any]:
+    """The steps that are left of a run, with what is recorded of them."""
     folder = processes.first(RunFolder, out)
     ended = processes.first(folder.result, to_dict(config))
     if ended is not None:

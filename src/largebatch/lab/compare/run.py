@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from ..alone import alone_in
 from ..config import RunConfig
 from ..errors import Failed
 from ..records import write_json
@@ -59,11 +60,13 @@ def keeping(out: Path) -> Iterator[None]:
     """Around the runs below ``out``: what ends them early leaves those that have finished.
 
     Raises:
+        InputError: another process is at work there.
         Failed: the folder could not be written to.
         Interrupted: Ctrl-C.
     """
     try:
-        yield
+        with alone_in(out):
+            yield
     except KeyboardInterrupt as error:
         raise Interrupted from error
     except OSError as error:
