@@ -3,16 +3,18 @@
     python benchmarks/curv_figures.py            writes benchmarks/results/curv_figures.json
     python benchmarks/curv_figures.py --quick    a smoke test on digits: its numbers say nothing
 
-AlexNet on CIFAR-10 at its first update, batches of 32 to all 50,000 images. The measuring is
-`largebatch train --probe`, one short run a folder of docs/results/curv-first-update; a run that is
-there is not repeated (3 to 5 minutes of one core each else). Here its rows are held against
+AlexNet on CIFAR-10 at its first update, batches of 32 to all 50,000 images, and in its first epoch,
+32 to 16,384. The measuring is `largebatch train --probe`, one short run a folder of
+docs/results/curv-first-update; a run that is there is not repeated (2 to 10 minutes of one core
+each else). Here the first update's rows are held against
 
     zero      E|g| = sigma·√(2/(pi·n)), E g² = sigma²/n     [4], corrected, and [8]
     mean      each weight with its own deviation and mean, n of N examples: the probe's
               `expected_magnitude`, and E g² = mean G² + sigma²·(1/n - 1/N)
 
 sigma: one example's deviation, root mean square over the layer. In the first update of momentum SGD
-the buffer is the gradient, so that Fig. 4's E|Delta w|/eta is Fig. 3's E|g|.
+the buffer is the gradient, so that Fig. 4's E|Delta w|/eta is Fig. 3's E|g|. Its mean over the
+first epoch is measured: the momentum builds up, and the gradient is no longer the initial one.
 """
 
 from __future__ import annotations
@@ -38,6 +40,10 @@ from largebatch.lab.train import train
 RUNS = Path(__file__).parents[1] / "docs" / "results" / "curv-first-update"
 FIRST, SECOND = "classifier.1.weight", "classifier.4.weight"
 SEEDS = 1  # networks; one costs a gradient of all images
+# Batch sizes of first epochs, and of how many steps one is measured: about a hundred in all. Above
+# 25,000 images the first epoch is the first update.
+EPOCHS = {32: 16, 128: 4, 512: 1, 2048: 1, 8192: 1, 16384: 1}
+QUICK_EPOCHS = {32: 4, 256: 1}
 Row = dict[str, Any]
 
 
@@ -47,11 +53,17 @@ def configs(quick: bool) -> dict[str, RunConfig]:
     sizes = replace(sizes, probes=("gradient_size@start",))
     found = {f"sizes-{seed}": replace(sizes, seed=seed) for seed in range(SEEDS)}
     discarded = sizes if quick else recipe("curv-cifar10-8192")
-    return found | {
-        "discarded-0": replace(
-            discarded, updates=1, evaluations=1, probes=("discarded_gradient@start",)
+    found["discarded-0"] = replace(
+        discarded, updates=1, evaluations=1, probes=("discarded_gradient@start",)
+    )
+    epoch = replace(sizes if quick else discarded, updates=None, epochs=1, evaluations=1)
+    for n, every in (QUICK_EPOCHS if quick else EPOCHS).items():
+        # Workers share the epoch's last batch, of 848 images, evenly.
+        worker = min(n, 1024 if n > 8192 else 512)
+        found[f"epoch-{n}"] = replace(
+            epoch, batch_size=n, worker_size=worker, probes=(f"update_size@{every}",)
         )
-    }
+    return found
 
 
 def rows(config: RunConfig, folder: Path) -> list[Row]:
@@ -81,6 +93,18 @@ def beside_theory(row: Row, layer: str) -> list[dict[str, float]]:
                 ),
             }
         )
+    return found
+
+
+def first_epoch(seen: dict[str, list[Row]], layer: str) -> list[dict[str, float]]:
+    """Mean |Delta w| over the rate of a layer, over the steps of a first epoch, by batch size."""
+    found = []
+    for name, steps in seen.items():
+        if name.startswith("epoch-"):
+            k = steps[0]["layers"].index(layer)
+            values = [step["mean_magnitude_over_lr"][k] for step in steps]
+            n = int(name.removeprefix("epoch-"))
+            found.append({"batch_size": n, "measured_steps": len(values), "mean": fmean(values)})
     return found
 
 
@@ -126,6 +150,7 @@ def run(quick: bool, folder: Path) -> dict[str, Any]:
     return {
         **header("curv_figures", {"runs": list(seen), "layers": layers}),
         "beside_theory": {n: [beside_theory(row, n) for row in sizes] for n in layers},
+        "first_epoch": {n: first_epoch(seen, n) for n in layers},
         "noise_scale": {n: [noise_scale(row, n) for row in sizes] for n in layers},
         "discarded": {n: discarded(left, n) for n in layers},
         "discarded_by_class": classes_left(at),
@@ -142,6 +167,17 @@ def table(found: dict[str, Any], layer: str, field: str) -> list[str]:
         n = each[0]["batch_size"]
         ratios = f"{value / zero:.2f} | {mean:.2e} | {value / mean:.2f}"
         lines.append(f"| {n:,} | {value:.2e} | {zero:.2e} | {ratios} |")
+    return lines
+
+
+def epoch_table(found: dict[str, Any], layer: str) -> list[str]:
+    """A layer's first epochs as lines of Markdown, beside a fall as 1/sqrt(n)."""
+    each = found["first_epoch"][layer]
+    start = each[0]["mean"] * each[0]["batch_size"] ** 0.5
+    lines = ["| n | mean abs(delta w)/eta, first epoch | over 1/sqrt(n) |", "|---|---|---|"]
+    for one in each:
+        n, mean = one["batch_size"], one["mean"]
+        lines.append(f"| {n:,} | {mean:.2e} | {mean * n**0.5 / start:.2f} |")
     return lines
 
 
@@ -163,6 +199,7 @@ def main(arguments: list[str] | None = None) -> int:
             f"\n{layer}: noise scale {', '.join(f'{n:,.0f}' for n in found['noise_scale'][layer])}"
         )
         print("\n".join([*table(found, layer, "magnitude"), "", *table(found, layer, "square")]))
+        print("\n".join(["", *epoch_table(found, layer)]))
         print("discarded:", {p: round(x, 2) for p, x in found["discarded"][layer].items()})
     return 0
 

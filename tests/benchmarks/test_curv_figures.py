@@ -46,3 +46,19 @@ def test_theory_is_of_the_layer_asked_for(benchmarks):
 def test_what_is_left_is_over_the_whole_batch(benchmarks):
     seen = {"layers": ["a", "b"], "shares": [0.0, 50.0], "mean_magnitude": [[9.0, 2.0], [9.0, 3.0]]}
     assert benchmarks("curv_figures")["discarded"](seen, "b") == {"0": 1.0, "50": 1.5}
+
+
+def test_a_first_epoch_is_the_mean_of_its_steps_beside_one_over_the_root(benchmarks):
+    script = benchmarks("curv_figures")
+    steps = {
+        "sizes-0": [{"layers": ["a", "b"]}],
+        "epoch-4": [{"layers": ["a", "b"], "mean_magnitude_over_lr": [9.0, v]} for v in (1, 3)],
+        "epoch-64": [{"layers": ["a", "b"], "mean_magnitude_over_lr": [9.0, 1.0]}],
+    }
+    found = script["first_epoch"](steps, "b")
+    assert found == [
+        {"batch_size": 4, "measured_steps": 2, "mean": 2.0},
+        {"batch_size": 64, "measured_steps": 1, "mean": 1.0},
+    ]
+    lines = script["epoch_table"]({"first_epoch": {"b": found}}, "b")
+    assert lines[2:] == ["| 4 | 2.00e+00 | 1.00 |", "| 64 | 1.00e+00 | 2.00 |"]
