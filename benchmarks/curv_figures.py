@@ -43,6 +43,7 @@ SEEDS = 1  # networks; one costs a gradient of all images
 # Batch sizes of first epochs, and of how many steps one is measured: about a hundred in all. Above
 # 25,000 images the first epoch is the first update.
 EPOCHS = {32: 16, 128: 4, 512: 1, 2048: 1, 8192: 1, 16384: 1}
+SAME = 16  # step that is held against that of other batch sizes
 QUICK_EPOCHS = {32: 4, 256: 1}
 Row = dict[str, Any]
 
@@ -96,15 +97,20 @@ def beside_theory(row: Row, layer: str) -> list[dict[str, float]]:
     return found
 
 
-def first_epoch(seen: dict[str, list[Row]], layer: str) -> list[dict[str, float]]:
-    """Mean |Delta w| over the rate of a layer, over the steps of a first epoch, by batch size."""
-    found = []
+def first_epoch(seen: dict[str, list[Row]], layer: str) -> list[dict[str, Any]]:
+    """Mean |Delta w| over the rate of a layer by batch size: of a first epoch, and of one update.
+
+    The same update of each, since a small batch's epoch has hundreds and a large one's few; None
+    where the epoch ends before it.
+    """
+    found: list[dict[str, Any]] = []
     for name, steps in seen.items():
         if name.startswith("epoch-"):
             k = steps[0]["layers"].index(layer)
-            values = [step["mean_magnitude_over_lr"][k] for step in steps]
+            values = {step["step"]: step["mean_magnitude_over_lr"][k] for step in steps}
             n = int(name.removeprefix("epoch-"))
-            found.append({"batch_size": n, "measured_steps": len(values), "mean": fmean(values)})
+            means = {"mean": fmean(values.values()), "same_update": values.get(SAME)}
+            found.append({"batch_size": n, "measured_steps": len(values), **means})
     return found
 
 
@@ -174,10 +180,12 @@ def epoch_table(found: dict[str, Any], layer: str) -> list[str]:
     """A layer's first epochs as lines of Markdown, beside a fall as 1/sqrt(n)."""
     each = found["first_epoch"][layer]
     start = each[0]["mean"] * each[0]["batch_size"] ** 0.5
-    lines = ["| n | mean abs(delta w)/eta, first epoch | over 1/sqrt(n) |", "|---|---|---|"]
+    head = f"mean abs(delta w)/eta, first epoch | over 1/sqrt(n) | in update {SAME + 1}"
+    lines = [f"| n | {head} |", "|---" * 4 + "|"]
     for one in each:
-        n, mean = one["batch_size"], one["mean"]
-        lines.append(f"| {n:,} | {mean:.2e} | {mean * n**0.5 / start:.2f} |")
+        n, mean, same = one["batch_size"], one["mean"], one["same_update"]
+        there = "-" if same is None else f"{same:.2e}"
+        lines.append(f"| {n:,} | {mean:.2e} | {mean * n**0.5 / start:.2f} | {there} |")
     return lines
 
 

@@ -50,15 +50,15 @@ def test_what_is_left_is_over_the_whole_batch(benchmarks):
 
 def test_a_first_epoch_is_the_mean_of_its_steps_beside_one_over_the_root(benchmarks):
     script = benchmarks("curv_figures")
-    steps = {
-        "sizes-0": [{"layers": ["a", "b"]}],
-        "epoch-4": [{"layers": ["a", "b"], "mean_magnitude_over_lr": [9.0, v]} for v in (1, 3)],
-        "epoch-64": [{"layers": ["a", "b"], "mean_magnitude_over_lr": [9.0, 1.0]}],
-    }
+
+    def row(step, value):
+        return {"step": step, "layers": ["a", "b"], "mean_magnitude_over_lr": [9.0, value]}
+
+    steps = {"sizes-0": [{}], "epoch-4": [row(0, 1.0), row(16, 3.0)], "epoch-64": [row(0, 1.0)]}
     found = script["first_epoch"](steps, "b")
     assert found == [
-        {"batch_size": 4, "measured_steps": 2, "mean": 2.0},
-        {"batch_size": 64, "measured_steps": 1, "mean": 1.0},
+        {"batch_size": 4, "measured_steps": 2, "mean": 2.0, "same_update": 3.0},
+        {"batch_size": 64, "measured_steps": 1, "mean": 1.0, "same_update": None},
     ]
     lines = script["epoch_table"]({"first_epoch": {"b": found}}, "b")
-    assert lines[2:] == ["| 4 | 2.00e+00 | 1.00 |", "| 64 | 1.00e+00 | 2.00 |"]
+    assert lines[2:] == ["| 4 | 2.00e+00 | 1.00 | 3.00e+00 |", "| 64 | 1.00e+00 | 2.00 | - |"]
