@@ -7,7 +7,7 @@ import re
 import pytest
 
 from largebatch.lab.report.probes import batch_sizes, write_probe_report
-from largebatch.lab.report.probes.page import DRAWN, figures
+from largebatch.lab.report.probes.page import DRAWN, asked, figures
 from largebatch.lab.report.probes.runs import read_probed
 from largebatch.lab.report.probes.update_size import searched_space
 
@@ -207,6 +207,13 @@ def test_several_batches_give_the_figure_against_the_batch(write, tmp_path):
     panels = shown(tmp_path, *runs)["update-size"].panels
     assert "1/√n from the smallest batch, batch 256" in panels[2].chart
     assert len(shown(tmp_path, runs[0])["update-size"].panels) == 2
+
+
+def test_what_was_asked_is_not_rounded(write, tmp_path):
+    folder = write(tmp_path / "run", batch_size=16_384, worker_size=1_024, epochs=1, rows=[])
+    runs = read_probed(tmp_path, [folder])
+    assert [cell for cell in asked(runs).rows[0] if "," in cell] == ["16,384", "1,024"]
+    assert "batch 16,384, 1 epoch." in shown(tmp_path, folder)["curves"].source
 
 
 def test_the_table_says_the_numbers(write, every_row, tmp_path):

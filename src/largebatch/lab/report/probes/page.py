@@ -131,15 +131,22 @@ def asked(runs: Sequence[Probed]) -> Table:
     )
 
 
+def _whole(value: float | None) -> str:
+    """What was asked is not rounded."""
+    return short(None) if value is None else count(value)
+
+
 def _cells(probed: Probed) -> list[str]:
     run = probed.run
-    numbers = [number(run.config.get(k)) for k in ("worker_size", "lr", "epochs")]
+    worker, rate, epochs = (number(run.config.get(k)) for k in ("worker_size", "lr", "epochs"))
     return [
         probed.label,
         str(run.config.get("task", "–")),
         run.method,
         count(run.batch_size),
-        *map(short, numbers),
+        _whole(worker),
+        short(rate),
+        _whole(epochs),
         str(run.seed),
         short(run.value) if run.value is not None else run.status,
         f"{sum(len(rows) for rows in probed.rows.values()):,}",

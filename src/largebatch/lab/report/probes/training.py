@@ -90,7 +90,8 @@ def here(runs: Sequence[Probed]) -> str:
     sizes = sorted({p.run.batch_size for p in runs})
     lengths = sorted({e for p in runs if (e := number(p.run.config.get("epochs"))) is not None})
     said = f"here {', '.join(tasks)} at batch {_range(sizes)}"
-    return f"{said}, {_range(lengths)} epochs" if lengths else said
+    unit = "epoch" if lengths == [1] else "epochs"
+    return f"{said}, {_range(lengths)} {unit}" if lengths else said
 
 
 def _range(values: Sequence[float]) -> str:
