@@ -236,7 +236,7 @@ class Gathering:
         """Send this process's numbers, which go ahead of its gradients."""
         given = self._settings
         who = Who(self._step, given.count, given.made_with)
-        tally = Tally(self._processes, self._trained[0].device, who)
+        tally = Tally(self._processes, self._trained[0].device, who, first=not given.agreed)
         tally.send(self._sum.weight + weight, self.workers + (worker is not None), self.looks.flaw)
         return tally
 
@@ -249,6 +249,7 @@ class Gathering:
             self._reduce_late()
         assert self._tally is not None
         weight, self.everyone, flaw_anywhere = self._tally.received()
+        self._settings.agreed = True
         flaw = None if self.looks.flaw is None else flaw_anywhere
         if self._settings.reduction == "sum":
             return self._total, weight / self._parts, flaw

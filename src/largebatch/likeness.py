@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 from dataclasses import fields, is_dataclass
 
-import torch
-
 __all__ = ["described", "digest"]
 
-_PLAIN = (bool, int, float, str, type(None), torch.dtype)
+_OURS = __name__.partition(".")[0]
+_PLAIN = (bool, int, float, str, type(None))
 BYTES = 6
 """A float64 holds whole numbers of up to 53 bits."""
 
@@ -17,7 +16,8 @@ BYTES = 6
 def described(thing: object) -> str:
     """What ``thing`` was made with, the same in every process that made it alike.
 
-    Of a dataclass its fields; what is neither plain nor a dataclass has its type's name alone.
+    Of this library's dataclasses the fields that are plain or such dataclasses. Of others the type
+    alone: what a class of somebody else's holds may be its process's own, a rank or a device.
 
     Example:
         >>> import largebatch as lb
@@ -26,11 +26,11 @@ def described(thing: object) -> str:
     """
     if isinstance(thing, _PLAIN):
         return repr(thing)
-    name = type(thing).__qualname__
-    if not is_dataclass(thing):
-        return name
-    inner = (f"{f.name}={described(getattr(thing, f.name))}" for f in fields(thing) if f.init)
-    return f"{name}({', '.join(inner)})"
+    kind = type(thing)
+    if not is_dataclass(kind) or kind.__module__.partition(".")[0] != _OURS:
+        return kind.__qualname__
+    inner = (f"{f.name}={described(getattr(thing, f.name))}" for f in fields(kind))
+    return f"{kind.__qualname__}({', '.join(inner)})"
 
 
 def digest(text: str) -> int:

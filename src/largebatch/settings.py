@@ -39,6 +39,7 @@ class Settings:
     reduction: Reduction
     processes: Processes
     heard_by: dict[int, Listener] = field(default_factory=OrderedDict)
+    agreed: bool = False  # whether all processes have been found to hold the same
 
     @cached_property
     def made_with(self) -> str:

@@ -7,6 +7,7 @@ import signal
 
 import pytest
 
+from largebatch.lab import alone
 from largebatch.lab.alone import alone_in
 from largebatch.lab.config import RunConfig
 from largebatch.lab.errors import InputError
@@ -15,6 +16,7 @@ from largebatch.lab.train import train
 HOLDS = """
 import sys, time
 from pathlib import Path
+from largebatch.lab import alone
 from largebatch.lab.alone import alone_in
 with alone_in(Path(sys.argv[1])):
     print("held", flush=True)
@@ -43,7 +45,7 @@ def test_a_second_command_is_refused(command, cli, tiny, held):
     code, _, err = cli(*command, "--out", str(out))
     assert (code, err.count("\n")) == (2, 1)
     assert err.startswith(f"largebatch: another command is at work in {out}: wait for its end")
-    assert not list(out.glob("**/metrics.jsonl"))
+    assert [path.name for path in out.iterdir()] == ["lock"]
 
 
 def test_a_process_that_is_killed_holds_nothing(held):
@@ -77,6 +79,32 @@ def test_where_nothing_can_be_locked_it_is_said(tmp_path, monkeypatch, caplog):
         raise OSError(errno.EBADF, "no locks here")
 
     monkeypatch.setattr(fcntl, "flock", refused)
-    with alone_in(tmp_path):
+    alone._unheld.cache_clear()
+    with alone_in(tmp_path / "a"), alone_in(tmp_path / "b"):
         pass
-    assert "cannot be locked here: start no second command in it" in caplog.text
+    assert caplog.text.count("folders cannot be locked here: start no second command in") == 1
+    assert not [*tmp_path.glob("*/*")]
+
+
+def test_a_lock_that_its_holder_removed_meanwhile_is_none(tmp_path, monkeypatch):
+    original, calls = fcntl.flock, []
+
+    def late(handle, how):
+        original(handle, how)
+        if not calls:
+            (tmp_path / "lock").unlink()  # who held it has just ended
+        calls.append(handle)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with alone_in(tmp_path):
+        assert (tmp_path / "lock").exists()
+        with pytest.raises(InputError, match="at work in"), alone_in(tmp_path):
+            pass
+    assert len(calls) == 2
+
+
+def test_a_folder_that_cannot_be_written_to(tmp_path):
+    (tmp_path / "file").write_text("")
+    below = tmp_path / "file" / "below"
+    with pytest.raises(InputError, match=r"cannot write to .*: Not a directory"), alone_in(below):
+        pass

@@ -27,3 +27,11 @@ def test_the_model_is_left_as_it_was(tiny):
     evaluate(model, task, data.test)
     assert model.training
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+
+
+def test_also_where_it_fails(tiny):
+    task, data = load_task("tiny_task:batch_norm", None)
+    model = task.model().train()
+    with pytest.raises(RuntimeError):
+        evaluate(model, task, (data.test[0][:, :3], data.test[1]))
+    assert model.training

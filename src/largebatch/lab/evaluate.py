@@ -23,9 +23,11 @@ def evaluate(model: nn.Module, task: Task, examples: Examples) -> dict[str, floa
     was_training = model.training
     model.eval()
     loss = score = 0.0
-    for x, y in zip(torch.split(inputs, CHUNK), torch.split(targets, CHUNK), strict=True):
-        outputs = model(x)
-        loss += float(task.loss(outputs, y)) * len(x)
-        score += float(task.score(outputs, y).double().sum())
-    model.train(was_training)
+    try:
+        for x, y in zip(torch.split(inputs, CHUNK), torch.split(targets, CHUNK), strict=True):
+            outputs = model(x)
+            loss += float(task.loss(outputs, y)) * len(x)
+            score += float(task.score(outputs, y).double().sum())
+    finally:
+        model.train(was_training)
     return {"loss": loss / len(inputs), task.metric: score / len(inputs)}

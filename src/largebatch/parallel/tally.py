@@ -48,8 +48,11 @@ class Who:
 class Tally:
     """One step's numbers, sent by :meth:`send` and read by :meth:`received`."""
 
-    def __init__(self, processes: Processes, device: torch.device, who: Who) -> None:
-        """Remember whose numbers these are."""
+    def __init__(
+        self, processes: Processes, device: torch.device, who: Who, *, first: bool = False
+    ) -> None:
+        """Remember whose numbers these are, and whether they are these Workers' first."""
+        self._first = first
         self._processes = processes
         self._device = device
         self._who = who
@@ -91,7 +94,8 @@ class Tally:
         with explained(self._processes.group):
             self._work.wait()
         # On an accelerator, reading them would stop it at every step.
-        if self._numbers.device.type == "cpu" or self._who.step % CHECKED_STEPS == 0:
+        due = self._first or self._who.step % CHECKED_STEPS == 0
+        if due or self._numbers.device.type == "cpu":
             numbers = self._numbers.tolist()
             self._check(numbers[SUMS:])
             if not numbers[1]:
@@ -113,8 +117,8 @@ class Tally:
             named = ", ".join(f"rank {r}" for r in others[:8])
             raise RuntimeError(
                 f"{named} made Workers with something else than rank 0; rank "
-                f"{self._processes.rank} has {self._who.made_with}: give it the same perturbation "
-                "and noise on every process, with the same seed"
+                f"{self._processes.rank} has {self._who.made_with}: give Workers the same on every "
+                "process, seeds too, since noise is drawn by the worker's number over all"
             )
 
 

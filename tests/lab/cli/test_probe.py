@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from largebatch.lab.alone import alone_in
 from largebatch.lab.probes import ProbeKind, kinds
 
 
@@ -102,3 +103,18 @@ def test_a_probe_that_fails_does_so_by_name(cli, trained, tmp_path, monkeypatch)
     monkeypatch.setitem(kinds.PROBES, "dark", ProbeKind("dark", "", "", "", look))
     code, _, err = cli("probe", str(trained("run")), "--probe", "dark", "--out", "out")
     assert (code, err) == (1, "largebatch: probe dark at step 0: it was dark\n")
+
+
+def test_no_run_is_looked_at_where_one_cannot_be(cli, trained, tmp_path):
+    runs = [str(trained("a")), str(trained("b", "--set", "worker_size=16"))]
+    code, _, err = cli("probe", *runs, "--probe", "perturbed_loss", "--probe", "noise_scale")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "probe noise_scale needs at least 2 workers in a step" in err
+    assert not (tmp_path / "probes").exists()
+
+
+def test_one_command_at_a_time_writes_rows(cli, trained, tmp_path):
+    with alone_in(tmp_path / "probes"):
+        code, _, err = cli("probe", str(trained("run")), "--probe", "gradient_cosine")
+    assert code == 2
+    assert "another command is at work in probes" in err

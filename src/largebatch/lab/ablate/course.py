@@ -41,8 +41,9 @@ def ablate(
         Interrupted: Ctrl-C.
     """
     course = _Course(ablation, Setting.of(ablation.question, data_dir))
-    course.check(out)
+    course.check()
     with keeping(out), Pool(processes, data_dir) as pool:
+        course.claim(out)
         runs = Runs(course.setting, out, pool, stage)
         choices = tune(course.setting, lambda name, configs: runs("tuning", name, configs))
         write_json(out / "choices.json", course.choices(choices))
@@ -79,15 +80,22 @@ class _Course:
         probes, examples = self.ablation.probes(seed), self.ablation.look_examples
         return replace(found, probes=probes, refresh_examples=examples)
 
-    def check(self, out: Path) -> None:
-        """Every arm must be able to run; the folder must be this ablation's.
+    def check(self) -> None:
+        """Every arm must be able to run.
 
         Raises:
-            InputError: one of them cannot, or ``out`` holds something else; nothing was run.
+            InputError: one of them cannot; nothing was run.
         """
         batch = self.ablation.batch_size
         for method in dict.fromkeys(arm.method for arm in self.ablation.design.arms):
             self.setting.check_pair((method, batch))
+
+    def claim(self, out: Path) -> None:
+        """Make ``out``, which is held, the folder of this ablation.
+
+        Raises:
+            InputError: it holds something else; nothing was run.
+        """
         described = self.setting.describe()
         data = {
             name: described[name]

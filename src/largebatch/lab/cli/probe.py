@@ -12,6 +12,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..alone import alone_in
 from ..errors import Failed, InputError
 from ..records import read_lines
 from .arguments import data_dir
@@ -19,6 +20,8 @@ from .progress import bar
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
+
+    from ..probes import Asked
 
 __all__ = ["add_arguments", "run"]
 
@@ -45,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Look, then write the report."""
-    from ..probes import asked, probe_run, recorded
+    from ..probes import asked, planned, recorded
     from ..report.probes import write_probe_report
 
     chosen = [asked(text, EVERY) for text in options.probes]
@@ -55,23 +58,33 @@ def run(options: argparse.Namespace) -> int:
     if len({each.name for each in runs}) < len(runs):
         raise InputError("two runs have folders of one name: their rows would be mixed")
     folder = data_dir(options)
+    for each in runs if chosen else ():  # a report alone needs no data
+        planned(each, chosen, folder)
     try:
-        with bar(quiet=options.json) as progress:
-            for each in runs:
-                rows = options.out / each.name / "probes.jsonl"
-                task = progress.add_task(each.name, total=None, count="")
-
-                def show(done: int, of: int, task: TaskID = task) -> None:
-                    progress.start()
-                    progress.update(task, completed=done, total=of, count=f"{done}/{of} places")
-
-                if chosen:  # a report alone needs no data
-                    probe_run(each, chosen, rows, folder, show)
-        page = write_probe_report(options.out, runs, _command(options))
+        with alone_in(options.out):
+            _look(runs, chosen, options, folder)
+            page = write_probe_report(options.out, runs, _command(options))
     except OSError as error:
         raise Failed(f"cannot write to {options.out}: {error.strerror or error}") from error
     print(json.dumps(_rows(options.out, runs), indent=1) if options.json else f"Report: {page}")
     return 0
+
+
+def _look(
+    runs: list[Path], chosen: list[Asked], options: argparse.Namespace, folder: Path | None
+) -> None:
+    from ..probes import probe_run
+
+    with bar(quiet=options.json) as progress:
+        for each in runs if chosen else ():
+            rows = options.out / each.name / "probes.jsonl"
+            task = progress.add_task(each.name, total=None, count="")
+
+            def show(done: int, of: int, task: TaskID = task) -> None:
+                progress.start()
+                progress.update(task, completed=done, total=of, count=f"{done}/{of} places")
+
+            probe_run(each, chosen, rows, folder, show)
 
 
 def _rows(out: Path, runs: list[Path]) -> dict[str, list[dict[str, object]]]:

@@ -11,6 +11,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from queue import SimpleQueue
@@ -25,6 +26,8 @@ from ..train import train
 __all__ = ["Job", "Pool", "Result", "WorkerDied"]
 
 Result = dict[str, Any]
+GRACE = 10.0
+"""Seconds for a process to end that was told to: until then it holds its run's folder."""
 
 
 class WorkerDied(Failed):
@@ -73,8 +76,11 @@ class Pool:
             return
         with _interrupt_blocked():  # a second Ctrl-C waits for the end
             self._executor.shutdown(wait=False, cancel_futures=True)
-            for process in set(multiprocessing.active_children()) - self._others:
+            ours = set(multiprocessing.active_children()) - self._others
+            for process in ours:
                 process.terminate()
+            for process in ours:
+                process.join(GRACE)
 
     def run(self, jobs: Sequence[Job], done: Callable[[Job], None]) -> dict[Job, Result]:
         """Run all jobs, the longest first, and return their results.
@@ -158,6 +164,7 @@ def _interrupt_blocked() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
+    resource_tracker.ensure_running()  # with the first process it would start, and lift the block
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

@@ -14,7 +14,7 @@ from ..errors import Failed
 from ..records import write_json
 from .pool import Job, Pool, Result
 from .question import Question
-from .setting import Setting
+from .setting import Setting, claim
 from .tune import Choice, tune
 
 __all__ = ["Interrupted", "Runs", "Stage", "compare", "keeping", "row"]
@@ -44,8 +44,9 @@ def compare(
         Interrupted: Ctrl-C.
     """
     setting = Setting.of(question, data_dir)
-    setting.check(out)
+    setting.check()
     with keeping(out), Pool(processes, data_dir) as pool:
+        claim(out / "compare.json", setting.describe(), "comparison")
         runs = Runs(setting, out, pool, stage)
         choices = tune(setting, lambda name, configs: runs("tuning", name, configs))
         sign = 1 if setting.task.higher_is_better else -1

@@ -86,15 +86,14 @@ class Setting:
             "published": [],
         }
 
-    def check(self, out: Path) -> None:
-        """Every pair must be able to run on both splits; the folder must be this question's.
+    def check(self) -> None:
+        """Every pair must be able to run on both splits.
 
         Raises:
-            InputError: one of them cannot, or ``out`` holds another comparison; nothing was run.
+            InputError: one of them cannot; nothing was run.
         """
         for pair in self.question.pairs():
             self.check_pair(pair)
-        claim(out / "compare.json", self.describe(), "comparison")
 
     def check_pair(self, pair: Pair) -> None:
         """A pair must be able to run on both splits.
@@ -109,13 +108,12 @@ class Setting:
 
 
 def claim(path: Path, described: dict[str, Any], kind: str) -> None:
-    """Make the folder of ``path`` the one of what ``described`` says, by writing it there.
+    """Make the folder of ``path``, which is held, the one of what ``described`` says.
 
     Raises:
         InputError: the folder is another one's, or cannot be written to.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists():
             _same(path, read_json(path), described, kind)
         write_json(path, described)

@@ -1,6 +1,6 @@
 """Probes by name and schedule: what a run measures of itself, and what its checkpoints show."""
 
-from .after import probe_run, recorded
+from .after import planned, probe_run, recorded
 from .checks import check_looks
 from .kinds import PROBES, ProbeKind
 from .moment import Look, Moment
@@ -18,6 +18,7 @@ __all__ = [
     "asked",
     "check_looks",
     "chosen_by",
+    "planned",
     "probe_run",
     "recorded",
     "when",

@@ -34,7 +34,7 @@ from .checks import check_looks, check_workers
 from .probing import Probing
 from .when import Asked
 
-__all__ = ["Progress", "probe_run", "recorded"]
+__all__ = ["Progress", "planned", "probe_run", "recorded"]
 
 Progress = Callable[[int, int], None]
 """Told after each checkpoint: how many are done, and how many there are."""
@@ -52,6 +52,22 @@ def recorded(run: Path) -> RunConfig:
             f"{run} is no run's folder: it has no config.json (largebatch train --out)"
         )
     return from_dict(read_json(path))
+
+
+def planned(
+    run: Path, chosen: Sequence[Asked], data_dir: Path | None = None
+) -> tuple[RunConfig, Plan, list[int]]:
+    """A run, what it did, and before which of its steps it can be looked at: start, checkpoints.
+
+    Raises:
+        InputError: no such run or data; a probe that cannot look at this run.
+    """
+    config = recorded(run)
+    check_workers(chosen, config)
+    plan = plan_run(config, data_dir)
+    steps = sorted({0, *RunFolder(run).kept_steps()} & set(range(plan.steps)))
+    check_looks(chosen, config, plan, steps)
+    return config, plan, steps
 
 
 def probe_run(
@@ -79,13 +95,10 @@ def probe_run(
         InputError: no such run or data; a probe that cannot look at this run.
         Failed: a probe could not look.
     """
-    config = recorded(run)
-    check_workers(chosen, config)
-    torch.set_num_threads(config.threads)
-    plan, kept = plan_run(config, data_dir), RunFolder(run)
-    steps = sorted({0, *kept.kept_steps()} & set(range(plan.steps)))
-    check_looks(chosen, config, plan, steps)
+    config, plan, steps = planned(run, chosen, data_dir)
     _same_run(rows.with_name("config.json"), config)
+    torch.set_num_threads(config.threads)
+    kept = RunFolder(run)
     there = read_lines(rows)
     write_lines(rows, there)  # without a last line that was torn
     known = {(row.get("probe"), row.get("step")) for row in there}

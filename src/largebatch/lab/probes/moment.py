@@ -29,6 +29,7 @@ class Moment:
         losses: the loss of each example instead; None where the task does not say it.
         batch: the step's inputs and targets, of all workers, augmented.
         evaluate: the mean loss, and the task's score by its name, of any examples.
+        metric: the score's name.
         train: all training inputs and targets, not augmented.
         workers: the step's workers; ``workers.at(i)`` stands where one will look.
         optimizers: those that step the model.
@@ -46,6 +47,7 @@ class Moment:
     loss: Callable[[Tensor, Tensor], Tensor]
     losses: Callable[[Tensor, Tensor], Tensor] | None
     evaluate: Callable[[Examples], dict[str, float]]
+    metric: str
     batch: tuple[Tensor, Tensor]
     train: tuple[Tensor, Tensor]
     workers: lb.Workers

@@ -115,6 +115,7 @@ class Probing:
             loss=lambda inputs, targets: loss_fn(model(inputs), targets),
             losses=losses and (lambda inputs, targets: losses(model(inputs), targets)),
             evaluate=partial(evaluate, model, plan.task),
+            metric=plan.task.metric,
             batch=(x, y),
             train=plan.split.train,
             workers=training.workers,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Generator
 from dataclasses import dataclass
 
+from largebatch import probes
+
 from .kind import ProbeKind
 from .moment import Moment
 
@@ -29,10 +31,10 @@ class TrainingScore:
 
 
 def _training_score(at: Moment) -> Generator[None, None, TrainingScore]:
-    found = at.evaluate(at.train)
-    (metric,) = found.keys() - {"loss"}
+    with probes.untouched(at.model):
+        found = at.evaluate(at.train)
     yield
-    return TrainingScore(found["loss"], found[metric], metric, len(at.train[0]))
+    return TrainingScore(found["loss"], found[at.metric], at.metric, len(at.train[0]))
 
 
 PROBES = (

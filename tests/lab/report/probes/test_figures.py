@@ -199,6 +199,14 @@ def test_the_training_score_stands_beside_the_held_out_one_where_it_was_asked_fo
     assert captions["curves"][-2:] == ["training accuracy (%)", "test accuracy (%)"]
     assert captions["seeds"][-2:] == [f"{label}: msgd" for label in captions["curves"][-2:]]
     assert "No training score" in shown(tmp_path, plain)["curves"].source
+    row = {"kind": "probe", "probe": "training_score", "step": 4, "epoch": 1.0}
+    failed = write(tmp_path / "failed", rows=[row | {"error": "out of memory"}])
+    assert "No training score" in shown(tmp_path, failed)["curves"].source
+    error = write(tmp_path / "e", rows=[row | {"score": 8.0, "metric": "error_percent"}])
+    panels = shown(tmp_path, failed, error, scored[0])["curves"].panels
+    marks = {panel.caption: panel.chart.count("<title>") for panel in panels}
+    assert marks["training error (%)"] < marks["training accuracy (%)"]
+    assert "training score" not in marks
     assert "No training score" not in shown(tmp_path, plain, *scored)["curves"].source
 
 

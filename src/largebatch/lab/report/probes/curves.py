@@ -3,8 +3,10 @@
 import json
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from ..parts import Panel
+from ..read import Record, number
 from .fields import Points, finite, last, points
 from .figure import Shown, beside, kept, key, run_keys
 from .layers import Band, Line
@@ -116,13 +118,22 @@ def _reads(runs: Sequence[Probed]) -> dict[str, Read]:
         "training loss": lambda run: losses(run.run),
         "held-out loss": lambda run: held_out_loss(run.run),
     }
-    for row in (row for run in runs for row in run.of(TRAINING_SCORE)):
-        reads[_label("training", str(row.get("metric") or "score"))] = _training
+    for metric in dict.fromkeys(_metric(row) for run in runs for row in _scored(run)):
+        reads[_label("training", metric)] = partial(_training, metric)
     return reads | {score_label(runs): _held_out}
 
 
-def _training(run: Probed) -> Points:
-    return points(run.of(TRAINING_SCORE), "score")
+def _scored(run: Probed) -> list[Record]:
+    """Rows with a training score; one that could not look has none."""
+    return [row for row in run.of(TRAINING_SCORE) if number(row.get("score")) is not None]
+
+
+def _metric(row: Record) -> str:
+    return str(row.get("metric") or "score")
+
+
+def _training(metric: str, run: Probed) -> Points:
+    return points([row for row in _scored(run) if _metric(row) == metric], "score")
 
 
 def _held_out(run: Probed) -> Points:
@@ -135,9 +146,9 @@ def _label(examples: str, score: str) -> str:
 
 def _instead(runs: Sequence[Probed]) -> str:
     """What stands for the training accuracy that the document shows, where that is not there."""
-    if any(run.of(TRAINING_SCORE) for run in runs):
+    if any(_scored(run) for run in runs):
         return "Training score: probe training_score, before the step."
-    return "No training score was asked for (probe training_score): the held-out one stands for it."
+    return "No training score was measured (probe training_score): the held-out one stands for it."
 
 
 def _lines(runs: Sequence[Probed], read: Read) -> list[Line]:
