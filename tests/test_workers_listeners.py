@@ -123,3 +123,13 @@ def test_not_while_a_worker_runs(network):
     workers = lb.Workers(model, Looks(model.parameters(), lr=0.1), count=2)
     with pytest.raises(RuntimeError, match="a worker is still running"), workers.next():
         workers.refresh(lambda: None)
+
+
+def test_a_probe_of_the_optimizers_steps_is_sent_to_its_attach():
+    model = torch.nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    workers = lb.Workers(model, optimizer, count=2)
+    probe = lb.probes.UpdateSize(model)
+    with pytest.raises(TypeError, match=r"instead, probe\.attach\(optimizer\)"):
+        workers.listen(probe)
+    probe.attach(optimizer).remove()

@@ -109,9 +109,11 @@ class Pooled(Protocol):
 def check_listener(listener: object, count: int, ranks: int) -> None:
     """Raise TypeError for what is no listener, ValueError where it needs more workers."""
     if not isinstance(listener, Listener) or isinstance(listener, type):
+        own = "your own has the methods of largebatch.contracts.Listener"
+        attached = "attach it to the optimizer instead, probe.attach(optimizer)"
         raise TypeError(
             f"listen() takes a listener such as largebatch.NoiseScale(), got {listener!r}: "
-            "your own has the methods of largebatch.contracts.Listener"
+            f"{attached if hasattr(listener, 'attach') else own}"
         )
     if isinstance(listener, Numbered) and ranks * count < listener.least_workers:
         raise ValueError(

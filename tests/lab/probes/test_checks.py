@@ -1,5 +1,6 @@
 """What cannot be looked at is refused before a run begins, and before its checkpoints are."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -65,3 +66,14 @@ def test_a_task_that_does_not_say_the_loss_of_each_example(config, tmp_path):
     with pytest.raises(InputError, match="probe discarded_gradient: task 'own-loss' has no loss"):
         train(own, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_checkpoints_of_several_processes_are_refused_and_what_to_do_is_said(config, tmp_path):
+    train(replace(config, method="msgd", alpha=None), tmp_path / "run")
+    path = tmp_path / "run" / "environment.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"processes": 2}))
+    rows = tmp_path / "out" / "rows.jsonl"
+    with pytest.raises(InputError, match=r"made by 2 processes, .* measure while it runs"):
+        probe_run(tmp_path / "run", [asked("gradient_cosine@1")], rows)
+    assert not rows.parent.exists()
+    assert probe_run(tmp_path / "run", [asked("gradient_cosine@start")], rows) == 1

@@ -49,7 +49,8 @@ def recorded(run: Path) -> RunConfig:
     path = run / "config.json"
     if not path.is_file():
         raise InputError(
-            f"{run} is no run's folder: it has no config.json (largebatch train --out)"
+            f"{run} is no run's folder: it has no config.json (give one that largebatch train "
+            "--out wrote, or one below a comparison's final/)"
         )
     return from_dict(read_json(path))
 
@@ -66,8 +67,21 @@ def planned(
     check_workers(chosen, config)
     plan = plan_run(config, data_dir)
     steps = sorted({0, *RunFolder(run).kept_steps()} & set(range(plan.steps)))
+    _check_alone(run, chosen, plan, steps)
     check_looks(chosen, config, plan, steps)
     return config, plan, steps
+
+
+def _check_alone(run: Path, chosen: Sequence[Asked], plan: Plan, steps: Sequence[int]) -> None:
+    """A checkpoint of several processes has each one's part of the workers' noise."""
+    path = run / "environment.json"
+    made_on = read_json(path).get("processes", 1) if path.is_file() else 1
+    late = any(each.when.due(step, plan) for each in chosen for step in steps if step)
+    if made_on > 1 and late:
+        raise InputError(
+            f"{run} was made by {made_on} processes, and its checkpoints cannot be looked at in "
+            "one: measure while it runs (train --probe), or look at its start (NAME@start)"
+        )
 
 
 def probe_run(

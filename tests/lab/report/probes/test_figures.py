@@ -217,6 +217,19 @@ def test_several_batches_give_the_figure_against_the_batch(write, tmp_path):
     assert len(shown(tmp_path, runs[0])["update-size"].panels) == 2
 
 
+def test_it_is_said_whose_noise_the_loss_was_convolved_with(write, every_row, tmp_path):
+    rows = [row for row in every_row() if row["probe"] == "smoothness"]
+    runs = [
+        write(tmp_path / name, method=name, rows=[row | {"offsets": kind} for row in rows])
+        for name, kind in (("gnc", "method"), ("msgd", "gradient noise"))
+    ]
+    source = shown(tmp_path, *runs)["smoothness"].source
+    assert "own noise (gnc); for a method without noise where GNC's would, of alpha 1 (msgd)" in (
+        source
+    )
+    assert "own noise" not in shown(tmp_path, runs[1])["smoothness"].source
+
+
 def test_what_was_asked_is_not_rounded(write, tmp_path):
     folder = write(tmp_path / "run", batch_size=16_384, worker_size=1_024, epochs=1, rows=[])
     runs = read_probed(tmp_path, [folder])

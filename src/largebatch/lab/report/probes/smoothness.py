@@ -46,7 +46,7 @@ def smoothness(runs: Sequence[Probed]) -> Shown | None:
         "Form of Haruki et al. (GNC), Fig. 5 and 9: eight steps from half to twice the learning "
         "rate along the gradient; there ResNet-32 on CIFAR-100 at batch 8,192, "
         f"{here(seen)}. The document measures GNC on the convolved loss and the baseline on the "
-        "plain one; here each is measured on both, so that like stands beside like.",
+        f"plain one; here each is measured on both. {_noise(seen)}",
         panels,
         of_lines([*lines, *over], "largest ratio"),
         source_rows(seen, PROBE),
@@ -107,8 +107,24 @@ def _band(run: Probed, rows: Sequence[Record], values: str, ends: str) -> Band:
 def _says(lines: Sequence[Line], over: Sequence[Line]) -> str:
     said = f"Largest ratio of gradient change to step, middle of the rows: {_middle(lines)}"
     if any(line.ys() for line in over):
-        said += f"; on the convolved loss, which the workers see: {_middle(over)}"
+        said += f"; on the convolved loss: {_middle(over)}"
     return f"{said}. A smaller one is a smoother loss."
+
+
+def _noise(runs: Sequence[Probed]) -> str:
+    """With whose noise each run's loss was convolved."""
+    own, other = (
+        [r.label for r in runs if any(row.get("offsets") == kind for row in r.of(PROBE))]
+        for kind in ("method", "gradient noise")
+    )
+    said = "The convolved loss is that where workers look"
+    said += f", with the method's own noise ({', '.join(own)})" if own else ""
+    if other:
+        said += (
+            f"{';' if own else ','} for a method without noise where GNC's would, of alpha 1 "
+            f"({', '.join(other)})"
+        )
+    return f"{said}."
 
 
 def _middle(lines: Sequence[Line]) -> str:
