@@ -44,9 +44,8 @@ class Settings:
     @cached_property
     def made_with(self) -> str:
         """What every process must have been given alike, in words."""
-        given = {"perturb": self.perturb, "gradient_noise": self.gradient_noise}
-        words = {name: described(each) for name, each in given.items()}
-        return ", ".join(f"{k}={v}" for k, v in (words | {"reduction": self.reduction}).items())
+        perturb, noise = described(self.perturb), described(self.gradient_noise)
+        return f"perturb={perturb}, gradient_noise={noise}, reduction={self.reduction}"
 
     @property
     def workers(self) -> int:

@@ -106,6 +106,18 @@ def differences(found: Any, wanted: Mapping[str, Any]) -> list[str]:
     return [k for k, v in wanted.items() if k not in there or there[k] != v]
 
 
+def check_same(path: Path, wanted: Mapping[str, Any], other: str) -> None:
+    """Check that a folder which has the file ``path`` is what ``wanted`` describes.
+
+    Raises:
+        InputError: it holds something else, ``other``.
+    """
+    if path.exists() and (differs := differences(read_json(path), wanted)):
+        raise InputError(
+            f"{path.parent} holds {other} (differs in {', '.join(differs)}): choose another --out"
+        )
+
+
 def finite(value: Any) -> Any:
     """``value`` with NaN and infinities replaced by None, through dicts and lists."""
     if isinstance(value, float):
@@ -158,12 +170,7 @@ class RunFolder:
         Raises:
             InputError: the folder holds the run of another configuration.
         """
-        path = self.path / "config.json"
-        if path.exists() and (other := differences(read_json(path), config)):
-            raise InputError(
-                f"{self.path} holds another run (differs in {', '.join(other)}): choose another "
-                "--out"
-            )
+        check_same(self.path / "config.json", config, "another run")
         return read_result(self.path)
 
     def start(self, config: object, environment: object, step: int) -> None:

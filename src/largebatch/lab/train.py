@@ -65,12 +65,8 @@ def train(
     processes.each(check_looks, chosen, config, plan)
     training = make_training(config, plan, processes)
     with ExitStack() as held:
-        processes.first(_hold, held, out)
+        processes.first(held.enter_context, alone_in(out))
         return _run(config, out, plan, training, chosen, progress, processes)
-
-
-def _hold(held: ExitStack, out: Path) -> None:
-    held.enter_context(alone_in(out))
 
 
 def _run(

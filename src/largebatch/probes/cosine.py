@@ -78,12 +78,13 @@ def cosine_between(
             f"a cosine needs two gradients of the same layers, got shapes {shapes[0][:8]} and "
             f"{shapes[1][:8]} for {len(names)} names"
         )
-    # Of halves the squares of small gradients would be zero.
-    wide = [[each.double() for each in one] for one in (first, second)]
-    products = [
-        torch.stack([(a * b).sum(), (a * a).sum(), (b * b).sum()]).cpu()
-        for a, b in zip(wide[0], wide[1], strict=True)
-    ]
+    products = [_products(a, b) for a, b in zip(first, second, strict=True)]
     cosines = [float(p[0] / (p[1] * p[2]).sqrt()) for p in products]
     dot, one, other = torch.stack(products).sum(0)
     return GradientCosine(float(dot / (one * other).sqrt()), list(names), cosines)
+
+
+def _products(first: Tensor, second: Tensor) -> Tensor:
+    """Sums of a*b, a*a and b*b, on the host. Of halves the squares of small gradients are zero."""
+    a, b = first.double(), second.double()
+    return torch.stack([(a * b).sum(), (a * a).sum(), (b * b).sum()]).cpu()

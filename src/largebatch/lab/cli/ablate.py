@@ -16,7 +16,6 @@ from .arguments import (
     data_dir,
     folder_name,
     jobs,
-    kept_in,
     names,
     positive,
 )
@@ -57,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
     # What the report needs is missing now or not at all, rather than after all runs.
     from ..report.ablation import summary, verdict_json, write_report
 
-    with kept_in(out), stages(_asked(ablation), quiet=options.json) as stage:
+    with stages(_asked(ablation), quiet=options.json) as stage:
         ablate(ablation, out, data_dir(options), processes, stage)
     page, verdict = write_report(out), verdict_json(out)
     write_json(out / "verdict.json", json.loads(verdict))

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 
-from ..compare import Interrupted
 from ..errors import InputError
 
 __all__ = [
@@ -17,7 +15,6 @@ __all__ = [
     "data_dir",
     "folder_name",
     "jobs",
-    "kept_in",
     "names",
     "numbers",
     "positive",
@@ -54,21 +51,6 @@ def jobs(options: argparse.Namespace, device: str) -> int:
 def folder_name(text: str) -> str:
     """A task's name as a part of a folder's."""
     return "".join(c if c.isalnum() else "-" for c in text)
-
-
-@contextmanager
-def kept_in(out: Path) -> Iterator[None]:
-    """Around runs below ``out``: who interrupts them is told how to go on.
-
-    Raises:
-        Interrupted: Ctrl-C.
-    """
-    try:
-        yield
-    except Interrupted as stop:
-        raise Interrupted(
-            f"interrupted: finished runs are kept in {out}; the same command goes on from there"
-        ) from stop
 
 
 def positive(text: str) -> int:

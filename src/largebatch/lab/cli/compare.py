@@ -15,7 +15,6 @@ from .arguments import (
     data_dir,
     folder_name,
     jobs,
-    kept_in,
     names,
     numbers,
     positive,
@@ -50,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
     # What the report needs is missing now or not at all, rather than after all runs.
     from ..report import summary_table, write_report
 
-    with kept_in(out), stages(_asked(question), quiet=options.json) as stage:
+    with stages(_asked(question), quiet=options.json) as stage:
         rows = compare(question, out, data_dir(options), processes, stage)
     page = write_report(out)
     print(json.dumps(rows, indent=1) if options.json else f"{summary_table(out)}\nReport: {page}")

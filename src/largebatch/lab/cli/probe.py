@@ -53,13 +53,14 @@ def run(options: argparse.Namespace) -> int:
 
     chosen = [asked(text, EVERY) for text in options.probes]
     runs = [path.resolve() for path in options.runs]
-    for each in runs:
-        recorded(each)
     if len({each.name for each in runs}) < len(runs):
         raise InputError("two runs have folders of one name: their rows would be mixed")
     folder = data_dir(options)
-    for each in runs if chosen else ():  # a report alone needs no data
-        planned(each, chosen, folder)
+    for each in runs:
+        if chosen:
+            planned(each, chosen, folder)
+        else:  # a report alone needs no data
+            recorded(each)
     try:
         with alone_in(options.out):
             _look(runs, chosen, options, folder)

@@ -69,7 +69,9 @@ def keeping(out: Path) -> Iterator[None]:
         with alone_in(out):
             yield
     except KeyboardInterrupt as error:
-        raise Interrupted from error
+        raise Interrupted(
+            f"interrupted: finished runs are kept in {out}; the same command goes on from there"
+        ) from error
     except OSError as error:
         raise Failed(
             f"{error}; finished runs are kept in {out}, and the same command goes on from there"

@@ -22,7 +22,7 @@ from ..processes import ALONE
 from ..records import (
     RunFolder,
     append_line,
-    differences,
+    check_same,
     read_json,
     read_lines,
     write_json,
@@ -137,14 +137,9 @@ def _same_run(path: Path, config: RunConfig) -> None:
         InputError: it is another's.
     """
     wanted = to_dict(config)
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, wanted)
-    elif other := differences(read_json(path), wanted):
-        raise InputError(
-            f"{path.parent} holds rows of another run (differs in {', '.join(other)}): choose "
-            "another --out"
-        )
+    check_same(path, wanted, "rows of another run")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, wanted)
 
 
 def _look(

@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 
 import largebatch as lb
 
-from ..tasks import Examples
+from ..tasks import Task
 
 __all__ = ["Look", "Moment"]
 
@@ -28,8 +28,7 @@ class Moment:
         loss: the mean loss of inputs and targets at the present weights.
         losses: the loss of each example instead; None where the task does not say it.
         batch: the step's inputs and targets, of all workers, augmented.
-        evaluate: the mean loss, and the task's score by its name, of any examples.
-        metric: the score's name.
+        task: what is trained, with its score.
         train: all training inputs and targets, not augmented.
         workers: the step's workers; ``workers.at(i)`` stands where one will look.
         optimizers: those that step the model.
@@ -46,8 +45,7 @@ class Moment:
     model: nn.Module
     loss: Callable[[Tensor, Tensor], Tensor]
     losses: Callable[[Tensor, Tensor], Tensor] | None
-    evaluate: Callable[[Examples], dict[str, float]]
-    metric: str
+    task: Task
     batch: tuple[Tensor, Tensor]
     train: tuple[Tensor, Tensor]
     workers: lb.Workers

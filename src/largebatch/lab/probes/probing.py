@@ -18,7 +18,6 @@ from torch import Tensor
 
 from ..config import RunConfig
 from ..errors import Failed, InputError
-from ..evaluate import evaluate
 from ..meter import Meter
 from ..models import has_batch_norm
 from ..processes import ALONE, Processes
@@ -114,8 +113,7 @@ class Probing:
             model=model,
             loss=lambda inputs, targets: loss_fn(model(inputs), targets),
             losses=losses and (lambda inputs, targets: losses(model(inputs), targets)),
-            evaluate=partial(evaluate, model, plan.task),
-            metric=plan.task.metric,
+            task=plan.task,
             batch=(x, y),
             train=plan.split.train,
             workers=training.workers,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from largebatch import probes
 
+from ..evaluate import evaluate
 from .kind import ProbeKind
 from .moment import Moment
 
@@ -32,9 +33,10 @@ class TrainingScore:
 
 def _training_score(at: Moment) -> Generator[None, None, TrainingScore]:
     with probes.untouched(at.model):
-        found = at.evaluate(at.train)
+        found = evaluate(at.model, at.task, at.train)
     yield
-    return TrainingScore(found["loss"], found[at.metric], at.metric, len(at.train[0]))
+    metric = at.task.metric
+    return TrainingScore(found["loss"], found[metric], metric, len(at.train[0]))
 
 
 PROBES = (

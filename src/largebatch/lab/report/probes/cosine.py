@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from ..metric import Metric
 from ..parts import Panel
 from ..scales import short
 from .fields import Points, by_layer, finite, mean, points
@@ -50,7 +51,7 @@ def cosine(runs: Sequence[Probed]) -> Shown | None:
 def _score(runs: Sequence[Probed]) -> Panel | None:
     lines = [Line(r.label, scores(r.run), r.style, r.shape) for r in runs]
     name = next((n for r in runs if (n := score_name(r.run))), "score")
-    label = name.replace("_percent", " (%)").replace("_", " ")
+    label = Metric(name, True, 0).axis
     split = str(runs[0].run.config.get("split", "held-out"))
     return plot(f"{split} {label}", EPOCHS, [*drops(runs), *lines])
 

@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from ..metric import Metric
 from ..parts import Panel
 from ..read import Record, number
 from .fields import Points, finite, last, points
@@ -141,7 +142,7 @@ def _held_out(run: Probed) -> Points:
 
 
 def _label(examples: str, score: str) -> str:
-    return f"{examples} {score.replace('_percent', ' (%)').replace('_', ' ')}"
+    return f"{examples} {Metric(score, True, 0).axis}"
 
 
 def _instead(runs: Sequence[Probed]) -> str:
