@@ -14,6 +14,14 @@ from largebatch.lab.compare.pool import Job, Pool
 from largebatch.lab.config import RunConfig
 
 
+@pytest.fixture(autouse=True)
+def hearing():
+    """Who starts tests in the background may have them ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture
 def locks(monkeypatch):
     """Ctrl-C comes while this thread holds the lock of a future: these locks."""
